@@ -1,0 +1,290 @@
+//! What host calls reach: the boundary between the engine and `wasi`.
+//!
+//! A store holds a [`Host`]: WASI's own state, and a [`World`], through which a host call blocks,
+//! writes output, takes input and asks whether its effects are held. The `World` belongs to the
+//! engine and outlives every instance of the process.
+//!
+//! # How a host call blocks
+//!
+//! It says [`World::block`] and returns anything. The transformed code finds `LEAVE` set, unwinds,
+//! and the worker is free. When what was waited for has come, *the same import is called again with
+//! the same arguments*. A call that blocks must therefore not have done anything yet, and a
+//! relative time must have been turned into a deadline that is kept (see `wasi`).
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use wire::{Epoch, Pid};
+
+use crate::{Event, EventSink, Stream};
+
+/// How much output may be written and not yet taken care of, before a write blocks.
+pub const OUTPUT_BYTES_MAX: usize = 1 << 20;
+
+/// How much input is kept that the process has not taken.
+pub const INPUT_BYTES_MAX: usize = 1 << 16;
+
+/// What a process that has left its worker waits for. The host call that it was in is issued again
+/// when that has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Until the host's monotonic clock ([`now`]) is at this, in nanoseconds.
+    Until(u64),
+    /// Until there is input, or its end, or (where given) the clock is at this.
+    Stdin(Option<u64>),
+    /// Until some of its output has been taken.
+    OutputRoom,
+    /// Until its effects are released.
+    Effects,
+}
+
+/// What a process's input has to give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// This many bytes are there to be taken; more than none.
+    Ready(usize),
+    /// Nothing yet.
+    Empty,
+    /// It has ended.
+    Ended,
+    /// It may not be taken while effects are held.
+    Held,
+}
+
+/// The host's monotonic clock, in nanoseconds: what [`Wait`] deadlines are measured on.
+///
+/// `CLOCK_BOOTTIME`, so that a machine's sleep counts as time passed.
+#[must_use]
+pub fn now() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
+}
+
+/// What the engine lends to host calls.
+pub struct World {
+    pid: Pid,
+    /// What the process was asked to wait for by the host call that is under way.
+    wait: Option<Wait>,
+    shared: Arc<Outside>,
+}
+
+/// What a process shares with its handles, from any thread.
+pub(crate) struct Outside {
+    events: EventSink,
+    state: Mutex<State>,
+}
+
+struct State {
+    node: String,
+    epoch: Epoch,
+    held: bool,
+    streams: Streams,
+    /// Output that is held back.
+    unsaid: VecDeque<(Stream, Vec<u8>)>,
+}
+
+/// Where a process's streams are. Part of its image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Streams {
+    /// Bytes of output written since birth.
+    pub(crate) written: u64,
+    /// Bytes of output taken care of since birth.
+    pub(crate) taken: u64,
+    /// Bytes of input fed since birth.
+    pub(crate) fed: u64,
+    /// Input that was fed and not taken.
+    pub(crate) input: VecDeque<u8>,
+    /// Whether the input ends there.
+    pub(crate) ended: bool,
+}
+
+impl World {
+    pub(crate) fn new(pid: Pid, shared: Arc<Outside>) -> Self {
+        Self { pid, wait: None, shared }
+    }
+
+    /// Whose world it is.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// The name of the node it runs on.
+    #[must_use]
+    pub fn node(&self) -> String {
+        self.shared.state().node.clone()
+    }
+
+    /// The process's epoch.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.shared.state().epoch
+    }
+
+    /// Blocks the process: after this, the host call returns anything, and is issued again when
+    /// what is waited for has come. Only for imports that may block (see `transform`).
+    pub fn block(&mut self, wait: Wait) {
+        self.wait = Some(wait);
+    }
+
+    pub(crate) fn take_wait(&mut self) -> Option<Wait> {
+        self.wait.take()
+    }
+
+    /// Whether what the process does may not be seen yet. A host call that changes a file or takes
+    /// input then blocks on [`Wait::Effects`].
+    #[must_use]
+    pub fn effects_held(&self) -> bool {
+        self.shared.state().held
+    }
+
+    /// Writes output; says how many of the bytes were written. If that is none, the call blocks:
+    /// on [`Wait::OutputRoom`], which ends as well when held output is released.
+    pub fn write(&mut self, stream: Stream, bytes: &[u8]) -> usize {
+        self.shared.write(self.pid, stream, bytes)
+    }
+
+    /// What the input has to give.
+    #[must_use]
+    pub fn input(&self) -> Input {
+        self.shared.state().input()
+    }
+
+    /// Takes input: what there is, at most `bytes.len()`. Says how much that was; none if
+    /// [`World::input`] says anything but [`Input::Ready`].
+    pub fn take_input(&mut self, bytes: &mut [u8]) -> usize {
+        self.shared.take_input(self.pid, bytes)
+    }
+}
+
+impl Outside {
+    pub(crate) fn new(
+        events: EventSink,
+        place: crate::Place,
+        held: bool,
+        streams: Streams,
+    ) -> Arc<Self> {
+        let crate::Place { node, epoch } = place;
+        let state = State { node, epoch, held, streams, unsaid: VecDeque::new() };
+        Arc::new(Self { events, state: Mutex::new(state) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Events of one process are said one after the other: by its worker, or by nobody.
+    pub(crate) fn say(&self, pid: Pid, event: Event) {
+        (self.events)(pid, event);
+    }
+
+    fn write(&self, pid: Pid, stream: Stream, bytes: &[u8]) -> usize {
+        let mut state = self.state();
+        let room = OUTPUT_BYTES_MAX.saturating_sub(
+            usize::try_from(state.streams.written - state.streams.taken).unwrap_or(usize::MAX),
+        );
+        let bytes = &bytes[..bytes.len().min(room)];
+        if bytes.is_empty() {
+            return 0;
+        }
+        let offset = state.streams.written;
+        state.streams.written += bytes.len() as u64;
+        if state.held {
+            state.unsaid.push_back((stream, bytes.to_vec()));
+        } else {
+            // Said under the lock, so that a release on another thread cannot come between.
+            self.say(pid, Event::Output { stream, offset, bytes: bytes.to_vec() });
+        }
+        bytes.len()
+    }
+
+    fn take_input(&self, pid: Pid, bytes: &mut [u8]) -> usize {
+        let mut state = self.state();
+        if state.held {
+            return 0;
+        }
+        let count = bytes.len().min(state.streams.input.len());
+        for (byte, taken) in bytes.iter_mut().zip(state.streams.input.drain(..count)) {
+            *byte = taken;
+        }
+        if count > 0 {
+            let offset = state.streams.fed - state.streams.input.len() as u64;
+            self.say(pid, Event::InputTaken { offset });
+        }
+        count
+    }
+
+    /// Feeds input; see [`crate::Process::stdin`].
+    pub(crate) fn feed(&self, offset: u64, bytes: &[u8]) -> u64 {
+        let streams = &mut self.state().streams;
+        // What is before the end of what was fed is a repetition; what is after it leaves a gap.
+        if offset <= streams.fed && !streams.ended {
+            let skip = usize::try_from(streams.fed - offset).unwrap_or(usize::MAX);
+            let room = INPUT_BYTES_MAX.saturating_sub(streams.input.len());
+            let fresh = bytes.get(skip..).unwrap_or_default();
+            let fresh = &fresh[..fresh.len().min(room)];
+            streams.input.extend(fresh);
+            streams.fed += fresh.len() as u64;
+        }
+        streams.fed
+    }
+
+    pub(crate) fn end_input(&self) {
+        self.state().streams.ended = true;
+    }
+
+    pub(crate) fn output_taken(&self, offset: u64) {
+        let streams = &mut self.state().streams;
+        streams.taken = streams.taken.max(offset.min(streams.written));
+    }
+
+    pub(crate) fn set_epoch(&self, epoch: Epoch) {
+        self.state().epoch = epoch;
+    }
+
+    /// Says what was held back, and holds nothing back from now on.
+    pub(crate) fn release(&self, pid: Pid) {
+        let mut state = self.state();
+        let unsaid = std::mem::take(&mut state.unsaid);
+        let bytes: usize = unsaid.iter().map(|(_, bytes)| bytes.len()).sum();
+        let mut offset = state.streams.written - bytes as u64;
+        for (stream, bytes) in unsaid {
+            let length = bytes.len() as u64;
+            self.say(pid, Event::Output { stream, offset, bytes });
+            offset += length;
+        }
+        state.held = false;
+    }
+
+    pub(crate) fn streams(&self) -> Streams {
+        self.state().streams.clone()
+    }
+
+    /// Whether what was waited for has come.
+    pub(crate) fn is_over(&self, wait: Wait) -> bool {
+        let state = self.state();
+        match wait {
+            Wait::Until(deadline) => now() >= deadline,
+            Wait::Stdin(deadline) => {
+                matches!(state.input(), Input::Ready(_) | Input::Ended)
+                    || deadline.is_some_and(|deadline| now() >= deadline)
+            }
+            Wait::OutputRoom => {
+                state.streams.written - state.streams.taken < OUTPUT_BYTES_MAX as u64
+            }
+            Wait::Effects => !state.held,
+        }
+    }
+}
+
+impl State {
+    fn input(&self) -> Input {
+        match self.streams.input.len() {
+            0 if self.streams.ended => Input::Ended,
+            0 => Input::Empty,
+            _ if self.held => Input::Held,
+            bytes => Input::Ready(bytes),
+        }
+    }
+}
