@@ -1,0 +1,117 @@
+//! The members of a cluster, how they join, and how one of them is.
+
+use serde::{Deserialize, Serialize};
+
+/// The members, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodesReply {
+    /// Each of them.
+    pub nodes: Vec<NodeSummary>,
+}
+
+/// A member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeSummary {
+    /// Its name, unique among members.
+    pub name: String,
+    /// Its number, never used again.
+    pub number: u32,
+    /// How often it started.
+    pub incarnation: u64,
+    /// Where it listens for other nodes, `HOST:PORT`.
+    pub address: String,
+    /// How it is.
+    pub state: NodeState,
+    /// How many processes it has.
+    pub processes: u64,
+    /// The memory of its processes, in bytes.
+    pub memory_bytes: u64,
+    /// It holds the registry.
+    #[serde(default)]
+    pub registry: bool,
+    /// It is the node that was asked.
+    #[serde(default)]
+    pub asked: bool,
+    /// Its release.
+    #[serde(default)]
+    pub version: String,
+}
+
+/// How a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// It answers.
+    Up,
+    /// It takes nothing new; its processes leave.
+    Draining,
+    /// Its lease is missed: unreachable or dead, nobody knows.
+    Silent,
+    /// It is declared gone.
+    Gone,
+}
+
+/// A node was declared gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgetReply {
+    /// Its name.
+    pub node: String,
+    /// How many processes were lost with it.
+    pub lost: u64,
+}
+
+/// A token for one join.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenReply {
+    /// What to give to `--token`. Carries the hash of the cluster's certificate authority.
+    pub token: String,
+    /// What to give to `--join`.
+    pub address: String,
+    /// How long it is good for, in seconds.
+    pub valid_s: u64,
+}
+
+/// How a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusReply {
+    /// The node itself.
+    pub node: NodeSummary,
+    /// The cluster's id.
+    pub cluster: String,
+    /// Where it keeps what it keeps.
+    pub data: String,
+    /// The operating system's id of the daemon.
+    pub os_pid: u32,
+    /// Since its start, in milliseconds.
+    pub up_ms: u64,
+    /// How many members there are, itself included.
+    pub members: u64,
+    /// The registry.
+    pub registry: RegistryStatus,
+}
+
+/// How the registry is, as one node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryStatus {
+    /// The member that holds it.
+    pub home: String,
+    /// It answers.
+    pub answers: bool,
+}
+
+/// How to end a daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopRequest {
+    /// Even if processes run there, which end with it. Without, a daemon that has any refuses.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// What a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionReply {
+    /// Its release.
+    pub version: String,
+    /// Its target, as in `x86_64-linux`.
+    pub target: String,
+}
