@@ -40,6 +40,7 @@ mod host;
 mod process;
 mod setup;
 mod thaw;
+pub mod wasi;
 
 pub use code::{Code, Progress, Step};
 pub use config::{Config, Engine, Target};
