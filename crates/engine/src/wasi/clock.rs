@@ -1,14 +1,12 @@
 //! The process's own monotonic clock: it goes on while the process is frozen, and never back.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 /// Nanoseconds on a process's own monotonic clock, which no other process shares.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-pub struct Monotonic(pub u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Monotonic(pub(super) u64);
 
 /// What a process's clock shows when it starts. Not zero: some programs take zero for "never".
 const FIRST: Monotonic = Monotonic(1_000_000_000);
@@ -18,8 +16,8 @@ const FIRST: Monotonic = Monotonic(1_000_000_000);
 pub(super) struct Clock {
     /// What the process's clock showed at `anchor`.
     base: Monotonic,
-    /// A moment on this machine's clock.
-    anchor: Instant,
+    /// A moment on this machine's clock ([`crate::now`]).
+    anchor: u64,
 }
 
 /// A clock at rest.
@@ -33,13 +31,13 @@ pub(super) struct SavedClock {
 
 impl Clock {
     pub(super) fn new() -> Self {
-        Self { base: FIRST, anchor: Instant::now() }
+        Self { base: FIRST, anchor: crate::now() }
     }
 
     pub(super) fn resumed(saved: SavedClock, frozen_for: Option<Duration>) -> Self {
         let frozen_for = frozen_for.map_or_else(|| wall().saturating_sub(saved.wall), nanos);
         let base = Monotonic(saved.now.0.saturating_add(frozen_for));
-        Self { base, anchor: Instant::now() }
+        Self { base, anchor: crate::now() }
     }
 
     pub(super) fn saved(self) -> SavedClock {
@@ -47,20 +45,18 @@ impl Clock {
     }
 
     pub(super) fn now(self) -> Monotonic {
-        Monotonic(self.base.0.saturating_add(nanos(self.anchor.elapsed())))
+        let elapsed = crate::now().saturating_sub(self.anchor);
+        Monotonic(self.base.0.saturating_add(elapsed))
     }
 
-    /// How long a process has been alive, frozen time included.
+    /// How long the process has been alive, frozen time included.
     pub(super) fn age(self) -> Duration {
         Duration::from_nanos(self.now().0.saturating_sub(FIRST.0))
     }
 
-    /// That moment on this machine's clock; `None` if it is too far off to be shown by it.
-    pub(super) fn instant(self, at: Monotonic) -> Option<Instant> {
-        match at.0.checked_sub(self.base.0) {
-            Some(after) => self.anchor.checked_add(Duration::from_nanos(after)),
-            None => Some(self.anchor),
-        }
+    /// That moment on this machine's clock: the end of time, if the clock cannot show it.
+    pub(super) fn on_host(self, at: Monotonic) -> u64 {
+        self.anchor.saturating_add(at.0.saturating_sub(self.base.0))
     }
 }
 
@@ -70,6 +66,6 @@ pub(super) fn wall() -> u64 {
 }
 
 /// A duration in nanoseconds; what exceeds 584 years is that.
-pub(super) fn nanos(duration: Duration) -> u64 {
+fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

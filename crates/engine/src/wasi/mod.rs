@@ -10,9 +10,9 @@
 //! # Waiting
 //! No call sleeps on the worker's thread. A call that must wait does nothing, says what it waits
 //! for ([`Wait`]) and is cancelled; the process unwinds, owns no stack, and the same call is issued
-//! again with the same arguments once [`Wasi::is_ready`] says so. A relative sleep is turned into a
-//! deadline when it is first issued, and the deadline is kept, so that a call issued again, here or
-//! on another node, does not start over.
+//! again with the same arguments when that has come. A relative sleep is turned into a deadline
+//! when it is first issued, and the deadline is kept, so that a call issued again, here or on
+//! another node, does not start over.
 //!
 //! # Why not wiggle
 //! `wiggle::from_witx!` would make the pointer checks from an interface description. Preview 0
@@ -27,38 +27,34 @@
 
 mod abi;
 mod clock;
-mod console;
 mod error;
 mod guest;
 mod link;
-mod setup;
-mod wait;
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
 pub use abi::Errno;
-pub use clock::Monotonic;
-pub use console::{Console, HELD_OUTPUT_BYTES_MAX, Output, STDIN_BYTES_MAX, Sink, Stream, discard};
 pub use error::{Error, Exit};
 pub use link::{MODULES, Missing, link, link_stubs, missing_imports};
-pub use setup::{Access, Dir, Place, Setup, Thaw};
-pub use wait::Wait;
 
+use crate::{Dir, Setup, Wait, World};
 use clock::Clock;
 
 /// What a store's data must give for its guest to be served.
 pub trait View: 'static {
-    /// The process's WASI state.
-    fn wasi(&mut self) -> &mut Wasi;
+    /// The process's WASI state, and what the engine lends to its calls.
+    fn wasi(&mut self) -> (&mut Wasi, &mut World);
 
     /// The memory that the module exports as `memory`, in whose addresses calls speak.
     fn memory(&self) -> Option<wasmtime::Memory>;
 
     /// A call has to wait and was cancelled. Says how it is issued again: by the guest, once it was
     /// unwound and rewound, or right away, by a host that has waited within this call.
-    fn block(&mut self, wait: Wait) -> Blocked;
+    fn block(&mut self, wait: Wait) -> Blocked {
+        self.wasi().1.block(wait);
+        Blocked::Unwind
+    }
 
     /// How much of a processor the process has used. `None` if nobody counts; then its age is
     /// taken for it.
@@ -76,66 +72,57 @@ pub enum Blocked {
     Again,
 }
 
-/// The WASI state of one process.
+/// What a node adds to the saved state of a process that continues on it.
+#[derive(Clone, Debug, Default)]
+pub struct Arrival {
+    /// How long the process was frozen, if somebody counted it (a move does). Else the difference
+    /// of the wall clocks at freeze and now is taken, and not less than nothing.
+    pub frozen_for: Option<Duration>,
+    /// Directories to bind elsewhere than where they were: the guest's name for it, and this
+    /// node's path. Others are opened at the path that they had on the source.
+    pub rebind: Vec<(String, PathBuf)>,
+}
+
+/// The WASI state of one process. What of it is shared with other threads (the streams, where the
+/// process runs, whether its effects are held) is in [`World`].
 pub struct Wasi {
-    setup: Setup,
+    dirs: Vec<Dir>,
     clock: Clock,
-    console: Arc<Console>,
 }
 
 impl Wasi {
-    /// The state of a process that starts.
+    /// The state of a process that starts: its directories are opened, as descriptors 3, 4, … in
+    /// the order given, and `/whimbrel` after them.
     ///
     /// # Errors
     /// A directory cannot be opened.
-    pub fn new(setup: Setup) -> Result<Self, Error> {
+    pub fn new(setup: &Setup) -> Result<Self, Error> {
         check(&setup.dirs)?;
-        let console = Arc::new(Console::new(setup.sink.clone()));
-        Ok(Self { setup, clock: Clock::new(), console })
+        Ok(Self { dirs: setup.dirs.clone(), clock: Clock::new() })
     }
 
     /// The state of a process that continues here.
     ///
     /// # Errors
     /// The bytes are no saved state, or a directory or file it has open is not here.
-    pub fn restore(bytes: &[u8], thaw: Thaw) -> Result<Self, Error> {
-        let _ = (bytes, thaw);
+    pub fn restore(bytes: &[u8], arrival: &Arrival) -> Result<Self, Error> {
+        let _ = (bytes, arrival);
         todo!()
     }
 
-    /// Everything, as bytes. The process must be frozen: nothing may call it until it is resumed.
+    /// Everything, as bytes, from which [`Wasi::restore`] makes it again. The process is frozen;
+    /// saving changes nothing, and it can go on here all the same.
     ///
     /// # Errors
-    /// Something it has open cannot travel, and is named. The process is unharmed and can go on.
+    /// Something it has open cannot travel, and is named. The process is unharmed.
     pub fn save(&self) -> Result<Vec<u8>, Error> {
         todo!()
-    }
-
-    /// The standard streams, to be fed, held and drained by the node from any thread.
-    #[must_use]
-    pub fn console(&self) -> &Arc<Console> {
-        &self.console
     }
 
     /// The directories the process was granted: what a target must have before it accepts it.
     #[must_use]
     pub fn dirs(&self) -> &[Dir] {
-        &self.setup.dirs
-    }
-
-    /// Whether a wait is over.
-    #[must_use]
-    pub fn is_ready(&self, wait: Wait) -> bool {
-        wait.until.is_some_and(|until| until <= self.clock.now())
-            || wait.stdin && self.console.has_input()
-            || wait.output_room && self.console.room() > 0
-            || wait.effects && !self.console.is_held()
-    }
-
-    /// When a wait ends by itself, on this machine's clock.
-    #[must_use]
-    pub fn wakes_at(&self, wait: Wait) -> Option<Instant> {
-        self.clock.instant(wait.until?)
+        &self.dirs
     }
 }
 
@@ -145,10 +132,6 @@ impl Wasi {
 /// # Errors
 /// Names the first that cannot.
 pub fn check(dirs: &[Dir]) -> Result<(), Error> {
-    dirs.iter().try_for_each(|dir| check_dir(dir, &dir.host))
-}
-
-fn check_dir(dir: &Dir, host: &Path) -> Result<(), Error> {
-    let _ = (dir, host);
+    let _ = dirs;
     Ok(())
 }
