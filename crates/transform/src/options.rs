@@ -1,0 +1,54 @@
+//! What the caller may choose.
+
+/// How polls decide to fire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Polls {
+    /// A poll tests a control word.
+    #[default]
+    Normal,
+    /// A poll counts [`abi::COUNTER`](crate::abi::COUNTER) down and fires at zero, so that a test
+    /// freezes at exactly the k-th safepoint. Slow. Polls do not count while rewinding.
+    Counted,
+}
+
+/// What the caller may choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How polls decide to fire.
+    pub polls: Polls,
+    /// Imported functions that always finish at once, as (module, name); all others may block, and
+    /// every call of those is a safepoint.
+    pub instant_imports: Vec<(String, String)>,
+}
+
+/// WASI functions that never wait, for preview 1 and preview 0 alike.
+const WASI_INSTANT: &[&str] = &[
+    "args_get",
+    "args_sizes_get",
+    "clock_res_get",
+    "clock_time_get",
+    "environ_get",
+    "environ_sizes_get",
+    "fd_advise",
+    "fd_fdstat_get",
+    "fd_filestat_get",
+    "fd_prestat_dir_name",
+    "fd_prestat_get",
+    "fd_tell",
+    "proc_exit",
+    "random_get",
+    "sched_yield",
+];
+
+impl Default for Options {
+    fn default() -> Self {
+        let modules = ["wasi_snapshot_preview1", "wasi_unstable"];
+        let instant_imports = modules
+            .iter()
+            .flat_map(|module| {
+                WASI_INSTANT.iter().map(move |name| ((*module).to_owned(), (*name).to_owned()))
+            })
+            .collect();
+        Self { polls: Polls::Normal, instant_imports }
+    }
+}
