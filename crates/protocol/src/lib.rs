@@ -1,1 +1,58 @@
-//! protocol
+//! One node as a state machine, and the registry as another: moves, epochs, members, output, kills.
+//!
+//! Nothing here does I/O or reads a clock. A driver feeds a [`Machine`] one [`Input`] at a time with
+//! [`Machine::handle`], drains [`Machine::poll`] until `None`, doing each [`Output`] in order, and
+//! feeds [`Input::Wake`] when [`Machine::deadline`] has passed. Wakes, messages and answers may come
+//! early, late, twice or never: everything that needs an answer is said again.
+//!
+//! On the registry's home the driver also runs a [`Registry`]: questions ([`wire::Message::Ask`],
+//! and the home's own [`Output::Ask`]) go to [`Registry::apply`], the writes to the disk, and then
+//! the reply back as [`wire::Message::Answer`], for the home's own machine as an [`Input::Receive`]
+//! from itself. All other messages addressed to this incarnation go to the machine.
+//!
+//! `docs/protocol.md` has the rules, by name, and the table of faults.
+//!
+//! # What a driver does
+//!
+//! | output | the driver | and answers with |
+//! |---|---|---|
+//! | `Send(peer, message)` | sends on the message link if its `hello` named that very incarnation, else drops it | nothing |
+//! | `Ask(ask, request)` | sends `Message::Ask` to the registry's home, or asks its own `Registry` | `Receive` of `Message::Answer`, or nothing |
+//! | `Report(ticket, report)` | tells whoever wished | nothing |
+//! | `Step(pid, step)` | logs it; halts there if told to | nothing |
+//! | `Start(ticket, pid)` | starts the ticket's guest | later `Wrote`, `Ended` |
+//! | `Describe(pid, offer)` | collects code hash, memory, directories | `Described` |
+//! | `Prepare {..}` | reserves room, fetches code, checks directories, in its own time | `Prepared` or `NotPrepared` |
+//! | `Freeze(pid, offer)` | asks the engine; passes on everything written before | `Frozen`, or `Ended` if it ended first |
+//! | `Transfer { section, to }` | streams the image on the bulk link to that incarnation, under (pid, offer) | `Transferred` or `TransferFailed` |
+//! | *(a stream arrives)* | takes it only for a live reservation of (pid, offer) from that incarnation | `Staged` or `StageFailed` |
+//! | `Store { ticket, section }` | writes the ticket's file under a temporary name, syncs it | `Stored` or `TransferFailed` |
+//! | `Discard(pid, offer)` | lets go of reservation, stream, stage, frozen guest or temporary file of that offer | nothing |
+//! | `Run { .. held }` | starts the stage; if `held`, effects are held back | later `Wrote`, `Ended` |
+//! | `Resume { .. }` | lets the frozen guest go on | later `Wrote`, `Ended` |
+//! | `Release(pid, epoch)` | lets held effects go | nothing |
+//! | `Kill(pid)` | ends the guest, or lets a frozen one go | `Ended`; nothing for a frozen one |
+//! | `OutputRoom(pid)` | lets a guest go on that waits for [`Machine::output_room`] | nothing |
+//! | `OpenLog { pid, base }` | opens or makes the log file | `LogOpened` |
+//! | `Deliver {..}` | appends, shows it at the terminal | `Delivered` |
+//! | `Conclude {..}` | writes the end, tells the terminal | `Delivered` with `ended` |
+//! | `Members` | connects to new members, drops links to gone ones | nothing |
+//! | `Expelled` | stops the daemon | nothing |
+
+#![no_std]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+extern crate alloc;
+
+mod io;
+mod machine;
+mod registry;
+mod rng;
+mod time;
+
+pub use io::{Input, Output, Step, Wish};
+pub use machine::{Condition, Config, Machine, Status, Waits};
+pub use registry::Registry;
+pub use rng::Rng;
+pub use time::{Instant, Span};

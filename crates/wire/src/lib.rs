@@ -12,6 +12,22 @@
 
 extern crate alloc;
 
+mod codec;
+mod hello;
 mod ids;
+mod message;
+mod registry;
+mod section;
 
+pub use codec::{Blob, DecodeError, MESSAGE_BYTES_MAX, WIRE_VERSION, decode, encode};
+pub use hello::{Agreed, Channel, ClusterId, Format, Hello, HelloRefused, Versions};
 pub use ids::{CodeHash, Epoch, GroupId, Incarnation, NodeId, Offer, ParseIdError, Peer, Pid};
+pub use message::{
+    AskId, CHUNK_BYTES_MAX, Envelope, Errand, Message, Moved, Refusal, Report, Stream, Ticket, Why,
+};
+pub use registry::{
+    Generation, Key, Location, Member, MemberRecord, MemberStanding, NAME_BYTES_MAX, News, Outcome,
+    Owner, Place, Record, RegistryRefusal, Reply, Request, Standing, Swap, SwapKind, TokenHash,
+    Write,
+};
+pub use section::Section;

@@ -1,0 +1,29 @@
+//! The protocol's own section of an image: what must travel with a process besides the guest.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Blob, Epoch, NodeId, Offer, Owner, Pid, Stream};
+
+/// What the protocol knows about a process. Opaque to engine and driver, who carry it in the image.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Section {
+    /// Which process.
+    pub pid: Pid,
+    /// The offer that this image is. Counts the offers this process has made.
+    pub offer: Offer,
+    /// Who owns the process while this image is under way: the source, or a file.
+    pub owner: Owner,
+    /// In which epoch.
+    pub epoch: Epoch,
+    /// The node that keeps its output.
+    pub home: NodeId,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// How much output the home has acknowledged.
+    pub acknowledged: u64,
+    /// The output that it has not, in order.
+    pub output: Vec<(Stream, Blob)>,
+}
