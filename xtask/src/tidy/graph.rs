@@ -89,12 +89,8 @@ impl Graph {
     fn new(metadata: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-        let mut graph = Self {
-            versions: BTreeMap::new(),
-            members: BTreeSet::new(),
-            edges: HashMap::new(),
-            names: HashMap::new(),
-        };
+        let mut graph =
+            Self { members: BTreeSet::new(), edges: HashMap::new(), names: HashMap::new() };
         for package in list(&metadata["packages"]) {
             graph.names.insert(text(&package["id"]), text(&package["name"]));
         }
