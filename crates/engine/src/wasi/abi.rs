@@ -3,6 +3,8 @@
 //! Source: the WASI preview 1 interface description, `wasi_snapshot_preview1`. Preview 0 has the
 //! same numbers but for the order of `whence` and the layouts that [`Preview`] names.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// Which of the two interfaces a module was written for.
@@ -103,6 +105,51 @@ impl Errno {
     }
 }
 
+/// The interface's own word for it, as a C program would print.
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooBig => "argument list too long",
+            Self::Access => "permission denied",
+            Self::Again => "try again",
+            Self::BadDescriptor => "bad descriptor",
+            Self::Busy => "in use",
+            Self::Exists => "exists already",
+            Self::Fault => "bad address",
+            Self::FileTooBig => "too large for a file",
+            Self::IllegalSequence => "not valid UTF-8",
+            Self::Interrupted => "interrupted",
+            Self::Invalid => "invalid argument",
+            Self::Io => "the device failed",
+            Self::IsDirectory => "is a directory",
+            Self::Loop => "too many symbolic links",
+            Self::TooManyDescriptors => "too many descriptors",
+            Self::TooManyLinks => "too many links",
+            Self::NameTooLong => "name too long",
+            Self::TooManyFiles => "too many files open on the node",
+            Self::NoDevice => "no such device",
+            Self::NoEntry => "no such file or directory",
+            Self::NoMemory => "out of memory",
+            Self::NoSpace => "no space on the disk",
+            Self::NoSystem => "no such function here",
+            Self::NotDirectory => "not a directory",
+            Self::NotEmpty => "directory not empty",
+            Self::NotSocket => "not a socket",
+            Self::NotSupported => "not supported",
+            Self::NoAddress => "no such device or address",
+            Self::Overflow => "number too large",
+            Self::Permission => "not permitted",
+            Self::Pipe => "nobody reads it",
+            Self::Range => "result too large",
+            Self::ReadOnly => "read-only directory",
+            Self::Seek => "cannot seek in it",
+            Self::TextBusy => "is being run",
+            Self::CrossDevice => "on another file system",
+            Self::NotCapable => "the descriptor lacks the right",
+        })
+    }
+}
+
 impl From<rustix::io::Errno> for Errno {
     fn from(errno: rustix::io::Errno) -> Self {
         use rustix::io::Errno as Host;
@@ -159,10 +206,24 @@ impl Rights {
     pub(super) const WRITE: Self = Self(1 << 6);
     pub(super) const ADVISE: Self = Self(1 << 7);
     pub(super) const ALLOCATE: Self = Self(1 << 8);
+    pub(super) const PATH_CREATE_DIRECTORY: Self = Self(1 << 9);
+    pub(super) const PATH_CREATE_FILE: Self = Self(1 << 10);
+    pub(super) const PATH_LINK_SOURCE: Self = Self(1 << 11);
+    pub(super) const PATH_LINK_TARGET: Self = Self(1 << 12);
+    pub(super) const PATH_OPEN: Self = Self(1 << 13);
     pub(super) const READDIR: Self = Self(1 << 14);
+    pub(super) const PATH_READLINK: Self = Self(1 << 15);
+    pub(super) const PATH_RENAME_SOURCE: Self = Self(1 << 16);
+    pub(super) const PATH_RENAME_TARGET: Self = Self(1 << 17);
+    pub(super) const PATH_FILESTAT_GET: Self = Self(1 << 18);
+    pub(super) const PATH_FILESTAT_SET_SIZE: Self = Self(1 << 19);
+    pub(super) const PATH_FILESTAT_SET_TIMES: Self = Self(1 << 20);
     pub(super) const FILESTAT_GET: Self = Self(1 << 21);
     pub(super) const FILESTAT_SET_SIZE: Self = Self(1 << 22);
     pub(super) const FILESTAT_SET_TIMES: Self = Self(1 << 23);
+    pub(super) const PATH_SYMLINK: Self = Self(1 << 24);
+    pub(super) const PATH_REMOVE_DIRECTORY: Self = Self(1 << 25);
+    pub(super) const PATH_UNLINK_FILE: Self = Self(1 << 26);
     pub(super) const POLL: Self = Self(1 << 27);
 
     /// Every right there is.
@@ -187,11 +248,12 @@ impl Rights {
     pub(super) const STREAM: Self = Self(
         Self::READ.0 | Self::WRITE.0 | Self::SET_FLAGS.0 | Self::FILESTAT_GET.0 | Self::POLL.0,
     );
-    /// What needs a file that is open for writing.
+    /// What only a file that is open for writing can do.
     pub(super) const WRITING: Self =
         Self(Self::WRITE.0 | Self::ALLOCATE.0 | Self::FILESTAT_SET_SIZE.0);
-    /// What needs a file that is open for reading.
-    pub(super) const READING: Self = Self(Self::READ.0 | Self::READDIR.0);
+    /// What is given with every descriptor, asked for or not: hosts have long stopped to insist, and
+    /// programs to ask. Only what a file is opened for is given as asked.
+    pub(super) const FREE: Self = Self(Self::ALL.0 & !(Self::READ.0 | Self::WRITING.0));
 
     pub(super) fn holds(self, other: Self) -> bool {
         self.0 & other.0 == other.0
@@ -205,8 +267,8 @@ impl Rights {
         Self(self.0 & other.0)
     }
 
-    pub(super) fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
+    pub(super) fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 }
 

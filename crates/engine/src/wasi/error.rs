@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error as ThisError;
 
+use super::Errno;
+
 /// Why a process's WASI state cannot be made, saved or restored. In each case the process is as it
 /// was before: not started, still frozen where it was, or not restored.
 #[derive(Debug, ThisError)]
@@ -27,21 +29,17 @@ pub enum Error {
         /// The descriptor.
         fd: u32,
         /// What the system said.
-        reason: std::io::Error,
+        reason: Errno,
     },
     /// A file that the process has open has no name any more, so that no other node could open it.
-    #[error("file {path}, open as descriptor {fd}, was removed while open: it cannot be opened elsewhere")]
+    #[error(
+        "file {path}, open as descriptor {fd}, was removed while open: it cannot be opened elsewhere"
+    )]
     Unlinked {
         /// The path it was opened by.
         path: String,
         /// The descriptor.
         fd: u32,
-    },
-    /// Two directories were granted under one name.
-    #[error("directory {guest} is granted twice")]
-    Twice {
-        /// The name for the process.
-        guest: String,
     },
     /// The bytes are no state that was saved by a version this one can read.
     #[error("saved WASI state: {0}")]

@@ -1,10 +1,15 @@
 //! The table of functions: what a module may import, with which signature, served by what.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use wasmtime::{Linker, Module};
+use wasmtime::{Caller, ExternType, FuncType, Linker, Module, Val, ValType};
 
-use super::View;
+use super::abi::{Errno, Preview};
+use super::call::{Call, Done, Fault};
+use super::guest::Guest;
+use super::{Blocked, View};
 
 /// The modules whose functions this host serves: preview 1 and preview 0.
 pub const MODULES: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];
@@ -24,20 +29,135 @@ impl fmt::Display for Missing {
     }
 }
 
+/// Lists the functions, once: [`NAMES`] and the definitions are made from the same lines.
+macro_rules! functions {
+    ($($name:ident($($arg:ident: $type:ty),*);)*) => {
+        /// The functions of both previews.
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+
+        fn define<T: View>(linker: &mut Linker<T>, module: &str, preview: Preview) -> wasmtime::Result<()> {
+            $(linker.func_wrap(
+                module,
+                stringify!($name),
+                move |caller: Caller<'_, T>, $($arg: $type),*| {
+                    serve(caller, preview, |call| call.$name($($arg),*))
+                },
+            )?;)*
+            Ok(())
+        }
+    };
+}
+
+functions! {
+    args_get(pointers: u32, bytes: u32);
+    args_sizes_get(count: u32, bytes: u32);
+    clock_res_get(clock: u32, at: u32);
+    clock_time_get(clock: u32, precision: u64, at: u32);
+    environ_get(pointers: u32, bytes: u32);
+    environ_sizes_get(count: u32, bytes: u32);
+    fd_advise(fd: u32, offset: u64, len: u64, advice: u32);
+    fd_allocate(fd: u32, offset: u64, len: u64);
+    fd_close(fd: u32);
+    fd_datasync(fd: u32);
+    fd_fdstat_get(fd: u32, at: u32);
+    fd_fdstat_set_flags(fd: u32, flags: u32);
+    fd_fdstat_set_rights(fd: u32, rights: u64, inheriting: u64);
+    fd_filestat_get(fd: u32, at: u32);
+    fd_filestat_set_size(fd: u32, size: u64);
+    fd_filestat_set_times(fd: u32, accessed: u64, modified: u64, which: u32);
+    fd_pread(fd: u32, buffers: u32, count: u32, offset: u64, read_at: u32);
+    fd_prestat_dir_name(fd: u32, at: u32, len: u32);
+    fd_prestat_get(fd: u32, at: u32);
+    fd_pwrite(fd: u32, buffers: u32, count: u32, offset: u64, written_at: u32);
+    fd_read(fd: u32, buffers: u32, count: u32, read_at: u32);
+    fd_readdir(fd: u32, at: u32, len: u32, cookie: u64, used_at: u32);
+    fd_renumber(from: u32, to: u32);
+    fd_seek(fd: u32, offset: i64, whence: u32, at: u32);
+    fd_sync(fd: u32);
+    fd_tell(fd: u32, at: u32);
+    fd_write(fd: u32, buffers: u32, count: u32, written_at: u32);
+    path_create_directory(dir: u32, path: u32, len: u32);
+    path_filestat_get(dir: u32, lookup: u32, path: u32, len: u32, at: u32);
+    path_filestat_set_times(dir: u32, lookup: u32, path: u32, len: u32, accessed: u64, modified: u64, which: u32);
+    path_link(old_dir: u32, lookup: u32, old: u32, old_len: u32, new_dir: u32, new: u32, new_len: u32);
+    path_open(dir: u32, lookup: u32, path: u32, len: u32, oflags: u32, rights: u64, inheriting: u64, flags: u32, fd_at: u32);
+    path_readlink(dir: u32, path: u32, len: u32, at: u32, room: u32, used_at: u32);
+    path_remove_directory(dir: u32, path: u32, len: u32);
+    path_rename(old_dir: u32, old: u32, old_len: u32, new_dir: u32, new: u32, new_len: u32);
+    path_symlink(target: u32, target_len: u32, dir: u32, path: u32, len: u32);
+    path_unlink_file(dir: u32, path: u32, len: u32);
+    poll_oneoff(subscriptions: u32, events: u32, count: u32, count_at: u32);
+    proc_raise(signal: u32);
+    random_get(at: u32, len: u32);
+    sched_yield();
+    sock_accept(fd: u32, flags: u32, at: u32);
+    sock_recv(fd: u32, buffers: u32, count: u32, flags: u32, length_at: u32, flags_at: u32);
+    sock_send(fd: u32, buffers: u32, count: u32, flags: u32, length_at: u32);
+    sock_shutdown(fd: u32, how: u32);
+}
+
+/// The one function without a result.
+const EXIT: &str = "proc_exit";
+
 /// Defines every function of both previews.
 ///
 /// # Errors
 /// One of them is defined already.
 pub fn link<T: View>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
-    let _ = linker;
+    for (module, preview) in MODULES.into_iter().zip([Preview::One, Preview::Zero]) {
+        define(linker, module, preview)?;
+        linker.func_wrap(module, EXIT, move |caller: Caller<'_, T>, code: u32| {
+            serve(caller, preview, |call| call.proc_exit(code)).map(|_| ())
+        })?;
+    }
     Ok(())
+}
+
+/// Serves one call: lends it the guest's memory, and says to the guest how it ended.
+fn serve<T: View>(
+    mut caller: Caller<'_, T>,
+    preview: Preview,
+    function: impl Fn(&mut Call<'_>) -> Done,
+) -> wasmtime::Result<u32> {
+    let Some(memory) = caller.data().memory() else {
+        wasmtime::bail!("the module calls WASI and exports no memory");
+    };
+    loop {
+        let cpu_time = caller.data().cpu_time();
+        let (bytes, view) = memory.data_and_store_mut(&mut caller);
+        let (wasi, world) = view.wasi();
+        let guest = Guest::new(bytes);
+        let done = function(&mut Call { wasi, world, guest, preview, cpu_time });
+        let wait = match done {
+            Ok(()) => return Ok(0),
+            Err(Fault::Errno(errno)) => return Ok(errno.code().into()),
+            Err(Fault::Exit(exit)) => return Err(exit.into()),
+            Err(Fault::Block(wait)) => wait,
+        };
+        match view.block(wait) {
+            Blocked::Unwind => return Ok(0),
+            Blocked::Again => {}
+        }
+    }
 }
 
 /// What a module imports from [`MODULES`] that is not there: to be named before anything runs.
 #[must_use]
 pub fn missing_imports(module: &Module) -> Vec<Missing> {
-    let _ = module;
-    vec![]
+    missing(module).map(|(missing, _)| missing).collect()
+}
+
+fn missing(module: &Module) -> impl Iterator<Item = (Missing, FuncType)> {
+    let mut seen = HashSet::new();
+    module.imports().filter_map(move |import| {
+        let (module, name) = (import.module(), import.name());
+        let ExternType::Func(function) = import.ty() else { return None };
+        let served = NAMES.contains(&name) || name == EXIT;
+        if !MODULES.contains(&module) || served || !seen.insert((module, name)) {
+            return None;
+        }
+        Some((Missing { module: module.into(), name: name.into() }, function))
+    })
 }
 
 /// Defines each of [`missing_imports`] as a function that does nothing but answer `nosys`, with a
@@ -46,6 +166,29 @@ pub fn missing_imports(module: &Module) -> Vec<Missing> {
 /// # Errors
 /// One of them is defined already.
 pub fn link_stubs<T: View>(linker: &mut Linker<T>, module: &Module) -> wasmtime::Result<()> {
-    let _ = (linker, module);
+    for (missing, function) in missing(module) {
+        let Missing { module, name } = missing.clone();
+        let warned = AtomicBool::new(false);
+        linker.func_new(&module, &name, function.clone(), move |_, _, results| {
+            if !warned.swap(true, Ordering::Relaxed) {
+                tracing::warn!(%missing, "the program calls a function that is only a stub");
+            }
+            for (result, kind) in results.iter_mut().zip(function.results()) {
+                *result = stub_result(kind)?;
+            }
+            Ok(())
+        })?;
+    }
     Ok(())
+}
+
+/// WASI answers in an `i32`, which is an errno.
+fn stub_result(kind: ValType) -> wasmtime::Result<Val> {
+    match kind {
+        ValType::I32 => Ok(Val::I32(Errno::NoSystem.code().into())),
+        kind => match Val::default_for_ty(&kind) {
+            Some(value) => Ok(value),
+            None => wasmtime::bail!("a stub cannot answer with {kind}"),
+        },
+    }
 }

@@ -26,10 +26,19 @@
 //! guest names is opened but beneath a directory it was granted.
 
 mod abi;
+mod beneath;
+mod call;
 mod clock;
 mod error;
+mod files;
 mod guest;
 mod link;
+mod paths;
+mod place;
+mod poll;
+mod saved;
+mod stream;
+mod table;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,8 +47,10 @@ pub use abi::Errno;
 pub use error::{Error, Exit};
 pub use link::{MODULES, Missing, link, link_stubs, missing_imports};
 
-use crate::{Dir, Setup, Wait, World};
+use crate::{Dir, Setup, Stream, Wait, World};
 use clock::Clock;
+use poll::Waiting;
+use table::{Descriptor, Directory, Mount, MountIndex, Object, Table};
 
 /// What a store's data must give for its guest to be served.
 pub trait View: 'static {
@@ -83,11 +94,23 @@ pub struct Arrival {
     pub rebind: Vec<(String, PathBuf)>,
 }
 
+/// Which of standard input, output and error call themselves terminals. A C library flushes a
+/// terminal's output line by line, and anything else only when its buffer is full; whoever watches
+/// a process wants its lines. An interpreter whose input is a terminal wants to talk.
+const TERMINALS: [bool; 3] = [false, true, true];
+
 /// The WASI state of one process. What of it is shared with other threads (the streams, where the
 /// process runs, whether its effects are held) is in [`World`].
 pub struct Wasi {
-    dirs: Vec<Dir>,
+    args: Vec<String>,
+    /// Each as `NAME=VALUE`.
+    env: Vec<String>,
+    mounts: Vec<Mount>,
+    table: Table,
     clock: Clock,
+    /// The `poll_oneoff` that was cancelled and will be issued again.
+    waiting: Option<Waiting>,
+    terminals: [bool; 3],
 }
 
 impl Wasi {
@@ -97,33 +120,52 @@ impl Wasi {
     /// # Errors
     /// A directory cannot be opened.
     pub fn new(setup: &Setup) -> Result<Self, Error> {
-        check(&setup.dirs)?;
-        Ok(Self { dirs: setup.dirs.clone(), clock: Clock::new() })
-    }
-
-    /// The state of a process that continues here.
-    ///
-    /// # Errors
-    /// The bytes are no saved state, or a directory or file it has open is not here.
-    pub fn restore(bytes: &[u8], arrival: &Arrival) -> Result<Self, Error> {
-        let _ = (bytes, arrival);
-        todo!()
-    }
-
-    /// Everything, as bytes, from which [`Wasi::restore`] makes it again. The process is frozen;
-    /// saving changes nothing, and it can go on here all the same.
-    ///
-    /// # Errors
-    /// Something it has open cannot travel, and is named. The process is unharmed.
-    pub fn save(&self) -> Result<Vec<u8>, Error> {
-        todo!()
+        let mounts = setup.dirs.iter().cloned().map(Mount::new);
+        let mut wasi = Self {
+            args: setup.args.clone(),
+            env: setup.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+            mounts: mounts.collect::<Result<_, _>>()?,
+            table: Table::default(),
+            clock: Clock::new(),
+            waiting: None,
+            terminals: TERMINALS,
+        };
+        let streams = [Object::Stdin, Object::Output(Stream::Out), Object::Output(Stream::Err)];
+        let granted = wasi.mounts.iter().enumerate().map(granted).collect::<Result<Vec<_>, _>>()?;
+        let objects = streams.into_iter().chain(granted).chain([Object::Place(None)]);
+        for (fd, object) in (0..).zip(objects) {
+            wasi.table.put(fd, Descriptor::new(object));
+        }
+        Ok(wasi)
     }
 
     /// The directories the process was granted: what a target must have before it accepts it.
-    #[must_use]
-    pub fn dirs(&self) -> &[Dir] {
-        &self.dirs
+    pub fn dirs(&self) -> impl Iterator<Item = &Dir> {
+        self.mounts.iter().map(|mount| &mount.dir)
     }
+
+    fn mount(&self, index: MountIndex) -> &Mount {
+        &self.mounts[index.0 as usize]
+    }
+
+    fn is_read_only(&self, index: MountIndex) -> bool {
+        self.mount(index).dir.read_only
+    }
+}
+
+fn granted((index, mount): (usize, &Mount)) -> Result<Object, Error> {
+    let handle = mount.root.try_clone().map_err(|reason| Error::Directory {
+        host: mount.dir.host.clone(),
+        guest: mount.dir.guest.clone(),
+        reason,
+    })?;
+    Ok(Object::Directory(Directory {
+        mount: MountIndex(index as u32),
+        path: String::new(),
+        handle,
+        granted: Some(mount.dir.guest.clone()),
+        listing: None,
+    }))
 }
 
 /// Whether all these directories can be opened on this node: the *prepare* step of a move asks this
@@ -132,6 +174,5 @@ impl Wasi {
 /// # Errors
 /// Names the first that cannot.
 pub fn check(dirs: &[Dir]) -> Result<(), Error> {
-    let _ = dirs;
-    Ok(())
+    dirs.iter().try_for_each(|dir| Mount::new(dir.clone()).map(drop))
 }
