@@ -37,6 +37,8 @@ pub enum ErrorCode {
     ImageCode,
     /// A file named on the command line cannot be read. Nothing was done.
     NoInput,
+    /// A file to be written is there already. Nothing was done.
+    Exists,
     /// No process, group or name begins so.
     UnknownProcess,
     /// The cluster has no such member.
@@ -118,7 +120,7 @@ impl std::error::Error for Error {}
 
 impl ErrorCode {
     /// Every code, in the order of docs/cli.md.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::InvalidRequest,
         Self::InvalidProgram,
         Self::UnsupportedFeature,
@@ -127,6 +129,7 @@ impl ErrorCode {
         Self::ImageVersion,
         Self::ImageCode,
         Self::NoInput,
+        Self::Exists,
         Self::UnknownProcess,
         Self::UnknownNode,
         Self::UnknownProgram,
@@ -172,7 +175,7 @@ impl ErrorCode {
             | Self::RegistryUnavailable
             | Self::Unimplemented => 69,
             Self::Internal => 70,
-            Self::DiskFull | Self::AddressInUse | Self::DataInUse => 73,
+            Self::Exists | Self::DiskFull | Self::AddressInUse | Self::DataInUse => 73,
             Self::Io => 74,
             Self::Refused | Self::GivenUp | Self::Busy | Self::NameTaken | Self::Limit => 75,
             Self::Versions => 76,
@@ -207,6 +210,7 @@ impl ErrorCode {
             Self::ImageVersion => {
                 "thaw it with the release that wrote it, or a direct neighbour of it"
             }
+            Self::Exists => "choose another file: what is there may be the only copy of a process",
             Self::UnknownProcess | Self::Ended => "`whimbrel ps --all` lists the processes",
             Self::UnknownNode => "`whimbrel nodes` lists the members",
             Self::Ambiguous => "type more of the id",

@@ -183,6 +183,11 @@ pub enum Outcome {
         /// What is known.
         message: String,
     },
+    /// By a mistake in Whimbrel; the node is well.
+    Fault {
+        /// What was found wrong.
+        message: String,
+    },
     /// It was frozen into a file: it has not ended, and is nowhere now.
     Filed,
 }
@@ -373,6 +378,7 @@ impl Outcome {
             Self::Trapped { .. } => 134,
             Self::Killed | Self::Limit { .. } => 137,
             Self::Lost { .. } => 69,
+            Self::Fault { .. } => 70,
         }
     }
 }

@@ -1,0 +1,98 @@
+//! An error at the edge: one sentence, a hint, and the code that the process exits with.
+
+use std::fmt;
+
+use api::Error;
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, ReportHandler};
+
+use crate::{Format, say};
+
+/// An error as miette shows it.
+#[derive(Debug)]
+struct Shown<'a>(&'a Error);
+
+struct Rendered<'a> {
+    error: &'a Error,
+    theme: GraphicalTheme,
+}
+
+/// Says on standard error what went wrong, as JSON if that is what was asked for.
+pub(crate) fn show(error: &Error, format: Format) {
+    match format {
+        Format::Json => say::aside(&serde_json::to_string(error).expect("our types are JSON")),
+        Format::Table => say::aside(&render(error, say::color_err())),
+    }
+}
+
+fn render(error: &Error, color: bool) -> String {
+    let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    Rendered { error, theme }.to_string().trim_end().to_owned()
+}
+
+impl fmt::Display for Rendered<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        GraphicalReportHandler::new_themed(self.theme.clone())
+            .with_width(100)
+            .debug(&Shown(self.error), f)
+    }
+}
+
+impl fmt::Display for Shown<'_> {
+    /// A sentence: a capital, unless it begins with something quoted, and a full stop.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.message.trim_end();
+        let mut chars = text.chars();
+        let first = chars.next().into_iter().flat_map(char::to_uppercase);
+        let path = text.starts_with(['/', '.'])
+            || text.split(':').next().is_some_and(|word| word.contains('.'));
+        match path {
+            true => f.write_str(text)?,
+            false => write!(f, "{}{}", first.collect::<String>(), chars.as_str())?,
+        }
+        f.write_str(if text.ends_with(['.', '?', '!', '\n']) { "" } else { "." })
+    }
+}
+
+impl std::error::Error for Shown<'_> {}
+
+impl Diagnostic for Shown<'_> {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.0.shown_hint().map(|hint| Box::new(hint) as Box<dyn fmt::Display>)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use api::ErrorCode;
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn check(error: Error, expected: Expect) {
+        expected.assert_eq(&format!("{}\n", render(&error, false)));
+    }
+
+    #[test]
+    fn an_error_is_a_sentence_and_a_hint() {
+        check(
+            Error::new(ErrorCode::UnknownNode, "no member is called `osprey`"),
+            expect![[r#"
+                  × No member is called `osprey`.
+                  help: `whimbrel nodes` lists the members
+            "#]],
+        );
+        check(
+            Error::new(ErrorCode::NoInput, "app.wasm: no such file or directory"),
+            expect![[r#"
+                  × app.wasm: no such file or directory.
+            "#]],
+        );
+        check(
+            Error::new(ErrorCode::Refused, "osprey lacks `/data`").with_hint("make it there"),
+            expect![[r#"
+                  × Osprey lacks `/data`.
+                  help: make it there
+            "#]],
+        );
+    }
+}

@@ -1,0 +1,320 @@
+//! Processes at this terminal: `run`, `thaw` and `logs`.
+//!
+//! An attached process has our standard input, and we its output, wherever it runs. An interrupt
+//! ends it, and with it us; a second one is for when that does not help, and leaves at once.
+
+use std::io;
+use std::path::Path;
+
+use api::{
+    Error, ErrorCode, KillReply, KillRequest, LogsQuery, Outcome, Pid, ProcessEvent, ProgramEvent,
+    RunRequest, Stream, ThawQuery, route,
+};
+use bytes::Bytes;
+use futures_util::stream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::bars::Bars;
+use crate::destination::Choice;
+use crate::words::{Logs, Run, Thaw};
+use crate::{Client, Events, Host, say};
+
+/// How much is read at a time, of files and of standard input.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// As a shell shows a process that wrote where nobody reads: 128 + SIGPIPE.
+const EXIT_BROKEN_PIPE: u8 = 141;
+
+/// How following a process came to its end.
+enum Followed {
+    Ended(Outcome),
+    /// Whoever read our output has gone.
+    Unread,
+    /// The stream ended, as a stream of `logs` without `--follow` does.
+    Through,
+}
+
+pub(crate) async fn run(host: &dyn Host, at: &Choice, word: Run) -> Result<u8, Error> {
+    let wasm =
+        std::fs::read(&word.program).map_err(|error| say::unreadable(&word.program, &error))?;
+    let program_name = program_name(&word.program);
+    let reached = if word.detach { at.daemon()?.into() } else { at.daemon_or_own(host)? };
+    let client = &reached.client;
+    let program = upload(client, wasm).await?;
+    let request = RunRequest {
+        program,
+        args: [program_name.clone()].into_iter().chain(word.args).collect(),
+        program_name,
+        env: word.env,
+        dirs: word.dirs,
+        name: word.name,
+        on: word.on,
+        memory_bytes_max: word.memory,
+        stub_missing: word.stub_missing,
+        attached: !word.detach,
+        stdin: !word.detach,
+    };
+    let events = client.events(route::RUN, &route::RUN.fill(&[]), &request).await?;
+    match word.detach {
+        true => detached(events).await,
+        false => attached(client, events).await,
+    }
+}
+
+pub(crate) async fn thaw(host: &dyn Host, at: &Choice, word: Thaw) -> Result<u8, Error> {
+    let file =
+        std::fs::File::open(&word.file).map_err(|error| say::unreadable(&word.file, &error))?;
+    let reached = if word.detach { at.daemon()?.into() } else { at.daemon_or_own(host)? };
+    let client = &reached.client;
+    let query = ThawQuery { attached: !word.detach, stdin: !word.detach, new: word.new };
+    let path = route::THAW.fill(&[]) + &query.to_query();
+    let image = chunks(tokio::fs::File::from_std(file));
+    let events = client.upload(route::THAW, &path, image).await?;
+    match word.detach {
+        true => detached(events).await,
+        false => attached(client, events).await,
+    }
+}
+
+pub(crate) async fn logs(at: &Choice, word: Logs) -> Result<u8, Error> {
+    let query = LogsQuery { follow: word.follow, from: 0 };
+    let path = route::LOGS.fill(&[&word.process]) + &query.to_query();
+    let events = at.daemon()?.events(route::LOGS, &path, &()).await?;
+    let (started, _) = watch::channel(None);
+    match follow(events, &started).await? {
+        Followed::Unread => Ok(EXIT_BROKEN_PIPE),
+        Followed::Ended(outcome) => {
+            if word.follow {
+                say_how(None, &outcome);
+            }
+            Ok(0)
+        }
+        Followed::Through => Ok(0),
+    }
+}
+
+/// Sends a program to the node, which makes it ready.
+async fn upload(client: &Client, wasm: Vec<u8>) -> Result<api::CodeHash, Error> {
+    let body = stream::iter([Ok(Bytes::from(wasm))]);
+    let mut events = client.upload(route::UPLOAD, &route::UPLOAD.fill(&[]), body).await?;
+    let mut bars = Bars::new();
+    while let Some(event) = events.next().await? {
+        match event {
+            ProgramEvent::Progress(progress) => bars.update(&progress),
+            ProgramEvent::Ready { program } => return Ok(program),
+            ProgramEvent::Failed { error } => return Err(error),
+        }
+    }
+    Err(broken_off())
+}
+
+/// Waits for the start, and prints the id.
+async fn detached(mut events: Events<ProcessEvent>) -> Result<u8, Error> {
+    let mut bars = Bars::new();
+    while let Some(event) = events.next().await? {
+        match event {
+            ProcessEvent::Progress(progress) => bars.update(&progress),
+            ProcessEvent::Started { pid, new, .. } => {
+                bars.clear();
+                say_if_new(pid, new);
+                say::out(&pid.to_string());
+                return Ok(0);
+            }
+            ProcessEvent::Failed { error } => return Err(error),
+            _ => {}
+        }
+    }
+    Err(broken_off())
+}
+
+/// Stays with a process to its end, and exits as it does.
+async fn attached(client: &Client, events: Events<ProcessEvent>) -> Result<u8, Error> {
+    let (started, running) = watch::channel(None);
+    let (interrupted, was_interrupted) = watch::channel(false);
+    let followed = tokio::select! {
+        followed = follow(events, &started) => followed?,
+        error = feed(client, running.clone()) => return Err(error),
+        error = end_on_interrupt(client, running.clone(), interrupted) => return Err(error),
+    };
+    let pid = *running.borrow();
+    match followed {
+        Followed::Ended(Outcome::Killed) if *was_interrupted.borrow() => {
+            Ok(ErrorCode::Interrupted.exit())
+        }
+        Followed::Ended(outcome) => {
+            say_how(pid, &outcome);
+            Ok(outcome.exit())
+        }
+        Followed::Unread => {
+            if let Some(pid) = pid {
+                kill(client, pid).await?;
+            }
+            Ok(EXIT_BROKEN_PIPE)
+        }
+        Followed::Through => Err(broken_off()),
+    }
+}
+
+/// Writes what a process writes, until it ends.
+async fn follow(
+    mut events: Events<ProcessEvent>,
+    started: &watch::Sender<Option<Pid>>,
+) -> Result<Followed, Error> {
+    let mut bars = Bars::new();
+    let (mut stdout, mut stderr) = (tokio::io::stdout(), tokio::io::stderr());
+    while let Some(event) = events.next().await? {
+        match event {
+            ProcessEvent::Progress(progress) => bars.update(&progress),
+            ProcessEvent::Started { pid, new, .. } => {
+                bars.clear();
+                say_if_new(pid, new);
+                started.send_replace(Some(pid));
+            }
+            ProcessEvent::Output { stream, bytes, .. } => {
+                let written = match stream {
+                    Stream::Stdout => write(&mut stdout, &bytes.0).await,
+                    Stream::Stderr => write(&mut stderr, &bytes.0).await,
+                };
+                match written {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                        return Ok(Followed::Unread);
+                    }
+                    Err(error) => return Err(say::io("writing the output", &error)),
+                }
+            }
+            ProcessEvent::Dropped { until } => {
+                say::aside(&format!("whimbrel: the first {until} bytes are no longer kept"));
+            }
+            // What it is all about: nobody notices.
+            ProcessEvent::Moved(_) => {}
+            ProcessEvent::Ended { outcome } => return Ok(Followed::Ended(outcome)),
+            ProcessEvent::Failed { error } => return Err(error),
+        }
+    }
+    Ok(Followed::Through)
+}
+
+/// Each piece is flushed, so that the two streams keep their order.
+async fn write(to: &mut (impl AsyncWriteExt + Unpin), bytes: &[u8]) -> io::Result<()> {
+    to.write_all(bytes).await?;
+    to.flush().await
+}
+
+/// Sends standard input to the process once it has started. Returns only what goes wrong: the end of
+/// the input, or of the process that read it, is no end of ours.
+async fn feed(client: &Client, mut running: watch::Receiver<Option<Pid>>) -> Error {
+    let Some(pid) = first(&mut running).await else { return std::future::pending().await };
+    let path = route::STDIN.fill(&[&pid.to_string()]);
+    let sent =
+        client.upload::<serde_json::Value, _>(route::STDIN, &path, chunks(tokio::io::stdin()));
+    match sent.await {
+        Err(error) if error.code == ErrorCode::Internal => error,
+        // A process that ends while we type does not take the rest.
+        _ => std::future::pending().await,
+    }
+}
+
+/// Ends the process on the first interrupt. Returns on the second, or when there is nothing to end.
+async fn end_on_interrupt(
+    client: &Client,
+    running: watch::Receiver<Option<Pid>>,
+    interrupted: watch::Sender<bool>,
+) -> Error {
+    let abandoned = || Error::new(ErrorCode::Interrupted, "interrupted");
+    let (mut interrupt, mut terminate) =
+        match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+            (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
+            (Err(error), _) | (_, Err(error)) => return say::io("waiting for interrupts", &error),
+        };
+    either(&mut interrupt, &mut terminate).await;
+    interrupted.send_replace(true);
+    let Some(pid) = *running.borrow() else { return abandoned() };
+    let killing = async {
+        if let Err(error) = kill(client, pid).await {
+            say::aside(&format!("whimbrel: {pid} may go on: {error}"));
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = killing => {}
+        () = either(&mut interrupt, &mut terminate) => {}
+    }
+    abandoned().with_hint(format!("{pid} may still run"))
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+async fn kill(client: &Client, pid: Pid) -> Result<(), Error> {
+    let request = KillRequest { target: pid.to_string() };
+    match client.reply::<KillReply>(route::KILL, &route::KILL.fill(&[]), &request).await {
+        Ok(_) => Ok(()),
+        // It was quicker.
+        Err(error) if matches!(error.code, ErrorCode::Ended | ErrorCode::UnknownProcess) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The process, as soon as there is one.
+async fn first(running: &mut watch::Receiver<Option<Pid>>) -> Option<Pid> {
+    running.wait_for(Option::is_some).await.ok().and_then(|pid| *pid)
+}
+
+/// What a reader holds, as pieces to send.
+fn chunks<R>(reader: R) -> impl futures_util::Stream<Item = io::Result<Bytes>> + Send + 'static
+where
+    R: AsyncRead + Unpin + Send + 'static,
+{
+    stream::unfold(Some(reader), async |reader| {
+        let mut reader = reader?;
+        let mut chunk = vec![0; CHUNK_BYTES];
+        match reader.read(&mut chunk).await {
+            Ok(0) => None,
+            Ok(count) => {
+                chunk.truncate(count);
+                Some((Ok(chunk.into()), Some(reader)))
+            }
+            Err(error) => Some((Err(error), None)),
+        }
+    })
+}
+
+fn program_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+fn say_if_new(pid: Pid, new: bool) {
+    if new {
+        say::aside(&format!("whimbrel: this is a new process, {pid}"));
+    }
+}
+
+/// Says on standard error how a process ended, unless it just exited.
+fn say_how(pid: Option<Pid>, outcome: &Outcome) {
+    let who = pid.map_or_else(|| "the process".to_owned(), |pid| pid.to_string());
+    let how = match outcome {
+        Outcome::Exited { .. } => return,
+        Outcome::Trapped { message, backtrace } => {
+            let lines: String = backtrace.iter().map(|line| format!("\n    at {line}")).collect();
+            format!("trapped: {message}{lines}")
+        }
+        Outcome::Killed => "was killed".to_owned(),
+        Outcome::Limit { message } => format!("reached a limit: {message}"),
+        Outcome::Lost { node, message } => format!("is lost with {node}: {message}"),
+        Outcome::Fault { message } => format!("was ended by a mistake in Whimbrel: {message}"),
+        Outcome::Filed => "was frozen into a file".to_owned(),
+    };
+    say::aside(&format!("whimbrel: {who} {how}"));
+}
+
+fn broken_off() -> Error {
+    Error::new(ErrorCode::NodeUnavailable, "the daemon broke off")
+        .with_hint("`whimbrel status` says whether it still runs; its log says why it does not")
+}

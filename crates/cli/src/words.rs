@@ -1,0 +1,588 @@
+//! What can be said, as clap parses it. The help texts here are docs/cli.md's source.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::units;
+
+/// Runs programs that move: a running WebAssembly program goes on, in mid-loop, on another machine.
+#[derive(Debug, Parser)]
+#[command(name = "whimbrel", version, about, max_term_width = 100)]
+#[command(after_help = "\
+Examples:
+  whimbrel demo                          a running Python, moved around three nodes
+  whimbrel run app.wasm -- arg           run a program here
+  whimbrel move k3x9 --to osprey         the same process, still running, there
+  whimbrel drain heron                   every process leaves heron
+
+Exit codes: `run` and `thaw` exit as the program does; see docs/cli.md for all others.")]
+pub struct Words {
+    /// The daemon to ask: its name, its data directory or socket; else this user's only running one
+    #[arg(long, global = true, env = "WHIMBREL_NODE", value_name = "NAME|PATH|HOST:PORT")]
+    pub node: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub word: Word,
+}
+
+/// One word.
+#[derive(Debug, Subcommand)]
+pub enum Word {
+    /// Run a program; without a daemon, in this very process
+    Run(Run),
+    /// List the processes of the cluster
+    Ps(Ps),
+    /// Show all that is known of a process, or the address table of a group
+    Inspect(Inspect),
+    /// Show what a process wrote, wherever it runs
+    Logs(Logs),
+    /// Move a running process to another node
+    Move(Move),
+    /// Move every process away from a node
+    Drain(Drain),
+    /// End a process, or a whole group
+    Kill(Kill),
+    /// Move a process into a file
+    Freeze(Freeze),
+    /// Run the process in a file: once the same one, else a new one
+    Thaw(Thaw),
+    /// Look into images
+    Image {
+        /// What to do.
+        #[command(subcommand)]
+        word: ImageWord,
+    },
+    /// Make a program freezable, as `run` does by itself
+    Transform(Transform),
+    /// List the members of the cluster
+    Nodes(Nodes),
+    /// Start, stop, show and forget daemons
+    Node {
+        /// What to do.
+        #[command(subcommand)]
+        word: NodeWord,
+    },
+    /// Make tokens for joining
+    Token {
+        /// What to do.
+        #[command(subcommand)]
+        word: TokenWord,
+    },
+    /// Show how the daemon, the cluster and its registry are
+    Status(Status),
+    /// See a running Python move around three nodes, its output unharmed
+    Demo(Demo),
+    /// Print completions for a shell
+    Completions(Completions),
+    /// Print the release, and that of the daemon
+    Version(Version),
+}
+
+/// The form of what is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs: the API's own types.
+    Json,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct Printing {
+    /// How to print
+    #[arg(short = 'o', long = "output", value_enum, default_value_t, value_name = "FORM")]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel run app.wasm -- --port 80
+  whimbrel run -d --name web --memory 256M app.wasm
+  whimbrel run --dir ./data::/data:ro --env LANG=C --on osprey app.wasm
+
+The exit code is the program's; 134 after a trap, 137 if it was killed or reached a limit.
+Ctrl-C ends the process; pressed twice, it leaves at once.")]
+pub struct Run {
+    /// Return at once, and print the id
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Start it on this node
+    #[arg(long, value_name = "NODE")]
+    pub on: Option<String>,
+    /// Name the process
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Let it reach a directory
+    #[arg(long = "dir", value_name = "HOST::GUEST[:ro]", value_parser = parse_dir)]
+    pub dirs: Vec<api::Dir>,
+    /// Set a variable of its environment; without a value, to the one it has here
+    #[arg(long = "env", value_name = "K=V", value_parser = parse_variable)]
+    pub env: Vec<(String, String)>,
+    /// The most memory it may have
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
+    pub memory: Option<u64>,
+    /// Let unknown WASI functions answer ENOSYS
+    #[arg(long)]
+    pub stub_missing: bool,
+    /// The program: a WebAssembly module, binary
+    #[arg(value_name = "PROG")]
+    pub program: PathBuf,
+    /// Its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub args: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel ps
+  whimbrel ps --all -o json")]
+pub struct Ps {
+    /// Ended processes too, as far as they are remembered
+    #[arg(short, long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub printing: Printing,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel inspect k3x9.0      a process
+  whimbrel inspect k3x9        a group, if it has several processes")]
+pub struct Inspect {
+    /// An id, the beginning of one, or a name
+    #[arg(value_name = "PID|GROUP")]
+    pub process: String,
+    #[command(flatten)]
+    pub printing: Printing,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel logs web
+  whimbrel logs -f k3x9")]
+pub struct Logs {
+    /// Go on until the process ends
+    #[arg(short, long)]
+    pub follow: bool,
+    /// An id, the beginning of one, or a name
+    #[arg(value_name = "PID")]
+    pub process: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel move k3x9.0 --to osprey
+  whimbrel move web --to osprey -o json")]
+pub struct Move {
+    /// An id, the beginning of one, or a name
+    #[arg(value_name = "PID")]
+    pub process: String,
+    /// Where to
+    #[arg(long, value_name = "NODE")]
+    pub to: String,
+    #[command(flatten)]
+    pub printing: Printing,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel drain heron --plan      say what would leave, and what cannot
+  whimbrel drain heron             do it; then the machine may be erased
+
+Exits with 75 if something stayed.")]
+pub struct Drain {
+    /// The node to empty
+    #[arg(value_name = "NODE")]
+    pub target: String,
+    /// Only say what would be done
+    #[arg(long)]
+    pub plan: bool,
+    #[command(flatten)]
+    pub printing: Printing,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel kill k3x9.1      a process
+  whimbrel kill k3x9        a whole group, wherever its processes are")]
+pub struct Kill {
+    /// An id, the beginning of one, or a name
+    #[arg(value_name = "PID|GROUP")]
+    pub target: String,
+    #[command(flatten)]
+    pub printing: Printing,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel freeze web -o web.image            the process now is in the file
+  whimbrel freeze web -o web.image --copy     it runs on; the file holds another one
+
+The file is complete and on disk before the process leaves its node.")]
+pub struct Freeze {
+    /// An id, the beginning of one, or a name
+    #[arg(value_name = "PID")]
+    pub process: String,
+    /// The file to write; it must not be there yet
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub file: PathBuf,
+    /// Let the process run on
+    #[arg(long)]
+    pub copy: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel thaw web.image
+  whimbrel thaw -d --new web.image
+
+The exit code is the program's, as of `run`.")]
+pub struct Thaw {
+    /// Return at once, and print the id
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Make a new process in any case
+    #[arg(long)]
+    pub new: bool,
+    /// The image
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ImageWord {
+    /// Show an image's sections, sizes and stack; its code is not needed
+    #[command(after_help = "\
+Examples:
+  whimbrel image show web.image")]
+    Show {
+        /// The image
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        printing: Printing,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel transform app.wasm -o app.freezable.wasm --report")]
+pub struct Transform {
+    /// The program: a WebAssembly module, binary
+    #[arg(value_name = "IN")]
+    pub file: PathBuf,
+    /// The file to write
+    #[arg(short = 'o', long = "output", value_name = "OUT")]
+    pub output: PathBuf,
+    /// Print what was done: sites, sizes, costs
+    #[arg(long)]
+    pub report: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel nodes
+  whimbrel nodes -o json")]
+pub struct Nodes {
+    #[command(flatten)]
+    pub printing: Printing,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum NodeWord {
+    /// Start a daemon
+    Start(NodeStartArgs),
+    /// Stop a daemon
+    #[command(after_help = "\
+Examples:
+  whimbrel node stop heron
+  whimbrel node stop heron --force      and its processes with it
+
+A daemon that still has processes refuses; `whimbrel drain` empties it.")]
+    Stop {
+        /// The daemon; else that of `--node`
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+        /// Even if processes end with it
+        #[arg(long)]
+        force: bool,
+    },
+    /// Show how a daemon is
+    #[command(after_help = "\
+Examples:
+  whimbrel node status heron")]
+    Status {
+        /// The daemon; else that of `--node`
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+        #[command(flatten)]
+        printing: Printing,
+    },
+    /// Declare a node gone; only if that machine is off
+    #[command(after_help = "\
+Examples:
+  whimbrel node forget heron
+
+What ran there is reported lost, its names are free, and it may not come back with the same data.
+If the machine still runs, its processes are ended when it is told.")]
+    Forget {
+        /// The node that is gone
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        printing: Printing,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel node start                                        in the foreground
+  whimbrel node start -d --name heron --listen 0.0.0.0:7700
+  whimbrel node start -d --name osprey --join heron.example:7700 --token T
+
+`whimbrel token create` on a member makes the token.")]
+pub struct NodeStartArgs {
+    /// Its name, unique in the cluster; else the machine's
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Where it listens for other nodes
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub listen: String,
+    /// A member of the cluster to join
+    #[arg(long, value_name = "HOST:PORT", requires = "token")]
+    pub join: Option<String>,
+    /// The token to join with
+    #[arg(long, value_name = "T", requires = "join")]
+    pub token: Option<String>,
+    /// Where it keeps what it keeps; else $XDG_STATE_HOME/whimbrel/NAME
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Return when it is ready
+    #[arg(short, long)]
+    pub detach: bool,
+    /// What `--detach` starts: leave the terminal
+    #[arg(long, hide = true)]
+    pub detached: bool,
+    #[command(flatten)]
+    pub printing: Printing,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenWord {
+    /// Make a token: good for one join, within an hour
+    Create(TokenCreate),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel token create
+  whimbrel node start --join HOST:PORT --token $(whimbrel token create --quiet)")]
+pub struct TokenCreate {
+    /// Print the token alone
+    #[arg(short, long)]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub printing: Printing,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel status
+  whimbrel status --node heron -o json")]
+pub struct Status {
+    #[command(flatten)]
+    pub printing: Printing,
+}
+
+/// How to show the demonstration.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel demo
+  whimbrel demo --digits 2000 --every 50
+  whimbrel demo --bundled
+
+Starts three daemons on this machine, moves a program that prints digits of π from one to the next,
+and compares what it printed with a run that was not moved. Everything it starts ends with it.")]
+pub struct Demo {
+    /// How many digits of π to compute
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    pub digits: u32,
+    /// How long it stays on each node, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub every: u64,
+    /// Use the Rust program inside this binary instead of CPython, which npm fetches
+    #[arg(long)]
+    pub bundled: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel completions bash > ~/.local/share/bash-completion/completions/whimbrel")]
+pub struct Completions {
+    /// Which shell
+    pub shell: Shell,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel version
+  whimbrel version -o json")]
+pub struct Version {
+    #[command(flatten)]
+    pub printing: Printing,
+}
+
+impl Words {
+    /// How this word prints: errors take the same form.
+    pub fn format(&self) -> Format {
+        let printing = match &self.word {
+            Word::Ps(word) => word.printing,
+            Word::Inspect(word) => word.printing,
+            Word::Move(word) => word.printing,
+            Word::Drain(word) => word.printing,
+            Word::Kill(word) => word.printing,
+            Word::Image { word: ImageWord::Show { printing, .. } } => *printing,
+            Word::Nodes(word) => word.printing,
+            Word::Node { word } => match word {
+                NodeWord::Start(word) => word.printing,
+                NodeWord::Status { printing, .. } | NodeWord::Forget { printing, .. } => *printing,
+                NodeWord::Stop { .. } => Printing::default(),
+            },
+            Word::Token { word: TokenWord::Create(word) } => word.printing,
+            Word::Status(word) => word.printing,
+            Word::Version(word) => word.printing,
+            Word::Run(_)
+            | Word::Logs(_)
+            | Word::Freeze(_)
+            | Word::Thaw(_)
+            | Word::Transform(_)
+            | Word::Demo(_)
+            | Word::Completions(_) => Printing::default(),
+        };
+        printing.format
+    }
+}
+
+/// Prints the completions of all words.
+pub(crate) fn completions(shell: Shell) -> u8 {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Words::command(), "whimbrel", &mut script);
+    crate::say::out(String::from_utf8_lossy(&script).trim_end());
+    0
+}
+
+/// `HOST::GUEST[:ro]`; a lone `HOST[:ro]` is seen under the same path.
+fn parse_dir(text: &str) -> Result<api::Dir, String> {
+    let (text, read_only) = match text.strip_suffix(":ro") {
+        Some(rest) => (rest, true),
+        None => (text, false),
+    };
+    let (host, guest) = text.split_once("::").unwrap_or((text, text));
+    if host.is_empty() || guest.is_empty() {
+        return Err("expected HOST::GUEST, as in ./data::/data".to_owned());
+    }
+    // A process is bound to the same path wherever it goes, so the path must not depend on ours.
+    let host = std::path::absolute(host).map_err(|error| error.to_string())?;
+    let host = host.into_os_string().into_string().map_err(|_| "not UTF-8".to_owned())?;
+    Ok(api::Dir { host, guest: guest.to_owned(), read_only })
+}
+
+fn parse_variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, value.to_owned()),
+        None => (text, std::env::var(text).map_err(|_| format!("`{text}` is not set here"))?),
+    };
+    if name.is_empty() {
+        return Err("expected NAME=VALUE".to_owned());
+    }
+    Ok((name.to_owned(), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Words, clap::Error> {
+        Words::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn clap_finds_no_fault() {
+        Words::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_after_the_program_are_the_programs() {
+        for line in ["whimbrel run -d a.wasm -- -x 1", "whimbrel run -d a.wasm -x 1"] {
+            let Word::Run(run) = parse(line).unwrap().word else { panic!("{line}") };
+            assert!(run.detach);
+            assert_eq!(run.args, ["-x", "1"], "{line}");
+        }
+    }
+
+    #[test]
+    fn a_directory_is_absolute_and_may_be_read_only() {
+        let dir = parse_dir("/a/b::/data:ro").unwrap();
+        assert_eq!((&*dir.host, &*dir.guest, dir.read_only), ("/a/b", "/data", true));
+        let dir = parse_dir("data").unwrap();
+        assert!(dir.host.starts_with('/') && dir.host.ends_with("/data"), "{}", dir.host);
+        assert_eq!((&*dir.guest, dir.read_only), ("data", false));
+        assert!(parse_dir("::/data").is_err());
+    }
+
+    #[test]
+    fn a_variable_has_a_name() {
+        assert_eq!(parse_variable("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
+        assert!(parse_variable("=b").is_err());
+        assert!(parse_variable("WHIMBREL_TEST_UNSET").is_err());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "whimbrel",
+            "whimbrel fly",
+            "whimbrel move k3x9",
+            "whimbrel run --memory much a.wasm",
+            "whimbrel node start --join a:1",
+            "whimbrel demo --digits 1",
+            "whimbrel ps -o yaml",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_word_has_examples() {
+        fn visit(command: &clap::Command) {
+            if command.has_subcommands() {
+                command.get_subcommands().for_each(visit);
+            } else {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Examples:"), "{}", command.get_name());
+            }
+        }
+        Words::command().get_subcommands().for_each(visit);
+    }
+}
