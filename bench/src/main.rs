@@ -4,6 +4,7 @@
 //! table goes to stdout; with `--json`, one object does and nothing else.
 
 mod exec;
+mod moving;
 mod report;
 mod statistics;
 
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
     let json = options.iter().any(|option| option == "--json");
     let done = match name {
         "exec" => exec::Choice::parse(options).and_then(|choice| exec::run(&choice)),
+        "move" => moving::run(),
         _ => Err(USAGE.to_owned()),
     };
     match done {
