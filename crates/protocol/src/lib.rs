@@ -45,14 +45,24 @@
 
 extern crate alloc;
 
+mod asks;
 mod io;
 mod machine;
+mod members;
+mod outbox;
+mod output;
+mod process;
 mod registry;
 mod rng;
+mod rules;
+mod source;
+mod target;
 mod time;
+mod wishes;
 
 pub use io::{Input, Output, Step, Wish};
 pub use machine::{Condition, Config, Machine, Status, Waits};
-pub use registry::Registry;
+pub use registry::{BLOCK_GROUPS, LEASE, Registry};
 pub use rng::Rng;
+pub use rules::{Rule, Rules};
 pub use time::{Instant, Span};

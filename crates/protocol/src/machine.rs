@@ -1,12 +1,26 @@
-//! One node.
+//! One node: its state, how an input finds its rule, and its timers.
+//!
+//! The rules themselves are in `source` (freeze, offer, give up, take back), `target` (prepare,
+//! stage, commit, release), `output` (a process's output and its home), `members` (news, going,
+//! kills) and `wishes` (what operators ask for).
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use wire::{Epoch, Member, NodeId, Offer, Peer, Pid};
+use wire::{
+    AskId, Envelope, Epoch, GroupId, Member, Message, News, NodeId, Offer, Peer, Pid, Report,
+    Ticket,
+};
 
-use crate::{Input, Instant, Output, Rng, Span};
+use crate::asks::Asks;
+use crate::output::Log;
+use crate::process::{Goal, Incoming, Phase, Process, Stage};
+use crate::wishes::{Errands, Spawning};
+use crate::{Input, Instant, Output, Rng, Rule, Rules, Span, Step};
+
+/// How long an unanswered message waits before it is said again, and up to a quarter more.
+pub(crate) const RETRY: Span = Span::millis(200);
 
 /// What a machine is told at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +38,42 @@ pub struct Config {
 /// One incarnation of one node: all processes it has, offers, stages or keeps the output of.
 #[derive(Debug)]
 pub struct Machine {
-    config: Config,
-    outputs: VecDeque<Output>,
+    pub(crate) config: Config,
+    pub(crate) rules: Rules,
+    pub(crate) outputs: VecDeque<Output>,
+    /// Messages to this very node.
+    local: VecDeque<Message>,
+    timers: BTreeSet<(Instant, Timer)>,
+    pub(crate) asks: Asks,
+    /// `None` until the registry has answered the first word.
+    pub(crate) news: Option<News>,
+    pub(crate) heard: Option<Instant>,
+    pub(crate) expelled: bool,
+    pub(crate) draining: bool,
+    pub(crate) processes: BTreeMap<Pid, Process>,
+    pub(crate) incoming: BTreeMap<Pid, Incoming>,
+    /// The highest offer of each process that this incarnation has seen, and when. An entry goes
+    /// when nothing about that offer can be under way any more.
+    pub(crate) floors: BTreeMap<Pid, (Offer, Instant)>,
+    pub(crate) logs: BTreeMap<Pid, Log>,
+    pub(crate) errands: Errands,
+    /// Group ids that may be given away: first to last, in blocks.
+    pub(crate) ids: VecDeque<(GroupId, GroupId)>,
+    pub(crate) spawning: Vec<Spawning>,
+}
+
+/// What a timer is about. One that comes early, late or twice does no harm: whoever it wakes looks
+/// at its own times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    Process(Pid),
+    Incoming(Pid),
+    Output(Pid),
+    Ask(AskId),
+    Errand(Ticket),
+    Renew,
+    Spawning,
+    Floors,
 }
 
 /// A process as `ps` shows it.
@@ -41,8 +89,10 @@ pub struct Status {
     pub condition: Condition,
     /// Where its output is kept.
     pub home: Option<NodeId>,
-    /// What it waits for, and since when, if it waits for another node or the registry.
-    pub waits: Option<(Waits, Instant)>,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// What it waits for, if it waits for another node or the registry.
+    pub waits: Option<Waits>,
 }
 
 /// What a process does on this node.
@@ -60,7 +110,7 @@ pub enum Condition {
     Storing,
     /// It runs there; its image is kept here until that is settled.
     Kept(Peer),
-    /// Room is reserved for it.
+    /// Room is reserved for it, or its image is on its way.
     Reserved(Peer),
     /// Its image is here, and the commit has been asked for.
     Staged(Peer),
@@ -84,13 +134,46 @@ impl Machine {
     /// until that is answered it takes and starts nothing.
     #[must_use]
     pub fn new(now: Instant, config: Config) -> Self {
-        let _ = now;
-        Self { config, outputs: VecDeque::new() }
+        let mut machine = Self {
+            config,
+            rules: Rules::ALL,
+            outputs: VecDeque::new(),
+            local: VecDeque::new(),
+            timers: BTreeSet::new(),
+            asks: Asks::default(),
+            news: None,
+            heard: None,
+            expelled: false,
+            draining: false,
+            processes: BTreeMap::new(),
+            incoming: BTreeMap::new(),
+            floors: BTreeMap::new(),
+            logs: BTreeMap::new(),
+            errands: Errands::default(),
+            ids: VecDeque::new(),
+            spawning: Vec::new(),
+        };
+        machine.say_first_word(now);
+        machine
+    }
+
+    /// As [`new`](Self::new), with some rules broken.
+    #[cfg(feature = "mutants")]
+    #[must_use]
+    pub fn mutant(now: Instant, config: Config, rules: Rules) -> Self {
+        Self { rules, ..Self::new(now, config) }
     }
 
     /// Feeds one event. Follow it with [`poll`](Self::poll) until `None`.
     pub fn handle(&mut self, now: Instant, input: Input) {
-        let _ = (now, input, &self.config);
+        if self.expelled {
+            return;
+        }
+        self.dispatch(now, input);
+        let me = self.config.me;
+        while let Some(message) = self.local.pop_front() {
+            self.receive(now, me, message);
+        }
     }
 
     /// The next thing to do, or `None` when the node is waiting.
@@ -101,41 +184,214 @@ impl Machine {
     /// When to feed [`Input::Wake`], if nothing happens first.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        None
+        self.timers.first().map(|(at, _)| *at).filter(|_| !self.expelled)
     }
 
     /// Every process that this node has anything to do with, the output it keeps apart.
     pub fn processes(&self) -> impl Iterator<Item = Status> + '_ {
-        core::iter::empty()
+        let here = self.processes.iter().map(|(pid, process)| self.status(*pid, process));
+        here.chain(self.incoming.iter().map(|(pid, incoming)| incoming.status(*pid)))
     }
 
     /// Every member of the cluster, as of the last news from the registry.
     #[must_use]
     pub fn members(&self) -> &[Member] {
-        &[]
+        self.news.as_ref().map_or(&[], |news| &news.members)
     }
 
     /// How many bytes of output a process may still write before its home has acknowledged some.
     #[must_use]
     pub fn output_room(&self, pid: Pid) -> usize {
-        let _ = pid;
-        0
+        self.processes.get(&pid).map_or(0, |process| process.outbox.room())
     }
 
     /// How long ago the registry last answered.
     #[must_use]
     pub fn registry_heard(&self, now: Instant) -> Option<Span> {
-        let _ = now;
-        None
+        self.heard.map(|at| now - at)
     }
 
     /// Takes no more processes from others, so that it can be emptied.
     pub fn drain(&mut self, draining: bool) {
-        let _ = draining;
+        self.draining = draining;
     }
 
     /// The processes whose output this node keeps: where each was last heard of.
     pub fn logs(&self) -> impl Iterator<Item = (Pid, Option<Peer>)> + '_ {
-        Vec::new().into_iter()
+        self.logs.iter().map(|(pid, log)| (*pid, log.holder))
+    }
+
+    /// Everything that can happen, and whose it is.
+    fn dispatch(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Receive(Envelope { from, to, message }) => {
+                let meant = to == self.config.me
+                    || (!self.rules.keep(Rule::BindIncarnation) && to.node == self.config.me.node);
+                if meant {
+                    self.receive(now, from, message);
+                }
+            }
+            Input::Wake => self.wake(now),
+            Input::Wish(ticket, wish) => self.wish(now, ticket, wish),
+            Input::Described { pid, offer, needs } => self.described(now, pid, offer, needs),
+            Input::Frozen { pid, offer } => self.frozen(now, pid, offer),
+            Input::Transferred { pid, offer, bytes } => self.transferred(now, pid, offer, bytes),
+            Input::TransferFailed { pid, offer, reason } => {
+                self.transfer_failed(now, pid, offer, reason);
+            }
+            Input::Stored { pid, offer } => self.stored(now, pid, offer),
+            Input::Prepared { pid, offer } => self.room_found(now, pid, offer),
+            Input::NotPrepared { pid, offer, reason } => self.no_room(pid, offer, reason),
+            Input::Staged { from, section } => self.staged(now, from, section),
+            Input::StageFailed { pid, offer } => self.stage_failed(pid, offer),
+            Input::Wrote { pid, stream, bytes } => self.wrote(now, pid, stream, &bytes.0),
+            Input::Ended { pid, outcome } => self.ended(now, pid, outcome),
+            Input::LogOpened { pid, length, ended } => self.log_opened(now, pid, length, ended),
+            Input::Delivered { pid, length, ended } => self.delivered(pid, length, ended),
+        }
+    }
+
+    /// Every message, and whose it is.
+    fn receive(&mut self, now: Instant, from: Peer, message: Message) {
+        match message {
+            Message::Prepare { pid, offer, needs } => {
+                self.asked_to_prepare(now, from, pid, offer, needs);
+            }
+            Message::Prepared { pid, offer, epoch } => self.prepared(now, from, pid, offer, epoch),
+            Message::Refused { pid, offer, reason } => self.refused(now, from, pid, offer, reason),
+            Message::Offer { pid, offer } => self.offered(from, pid, offer),
+            Message::Settled { pid, offer } => self.settled(now, from, pid, offer),
+            Message::Forgotten { pid, offer } => self.forgotten(now, from, pid, offer),
+            Message::Cancel { pid, offer } => self.cancelled(now, from, pid, offer),
+            Message::Dropped { pid, offer } => self.dropped(now, from, pid, offer),
+            Message::Output { pid, offset, base, stream, bytes } => {
+                self.output_arrived(from, pid, offset, base, stream, bytes);
+            }
+            Message::Ended { pid, offset, outcome } => self.end_arrived(from, pid, offset, outcome),
+            Message::Acknowledged { pid, offset, ended } => {
+                self.acknowledged(pid, offset, ended);
+            }
+            Message::Errand { ticket, pid, errand } => {
+                self.errand_arrived(now, from, ticket, pid, errand);
+            }
+            Message::ErrandDone { ticket, report } => self.errand_done(now, ticket, report),
+            Message::Answer { ask, reply } => self.answered(now, ask, reply),
+            // For the registry, which the driver finds on the home's node.
+            Message::Ask { .. } => (),
+        }
+    }
+
+    fn wake(&mut self, now: Instant) {
+        while let Some(&(at, timer)) = self.timers.first()
+            && at <= now
+        {
+            self.timers.pop_first();
+            match timer {
+                Timer::Process(pid) => self.wake_process(now, pid),
+                Timer::Incoming(pid) => self.wake_incoming(now, pid),
+                Timer::Output(pid) => self.wake_output(now, pid),
+                Timer::Ask(ask) => self.ask_again(now, ask),
+                Timer::Errand(ticket) => self.pursue(now, ticket),
+                Timer::Renew => self.renew(now),
+                Timer::Spawning => self.spawn_waiting(now),
+                Timer::Floors => self.forget_floors(now),
+            }
+        }
+    }
+
+    pub(crate) fn arm(&mut self, at: Instant, timer: Timer) {
+        self.timers.insert((at, timer));
+    }
+
+    /// When to say again what is said now.
+    pub(crate) fn later(&mut self, now: Instant) -> Instant {
+        now + Span(RETRY.0 + self.config.rng.below(RETRY.0 / 4))
+    }
+
+    pub(crate) fn wake_process_at(&mut self, pid: Pid, at: Instant) {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.wake_at = Some(at);
+            self.arm(at, Timer::Process(pid));
+        }
+    }
+
+    fn wake_process(&mut self, now: Instant, pid: Pid) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        if process.wake_at.is_none_or(|at| now < at) || !self.rules.keep(Rule::SayAgain) {
+            return;
+        }
+        process.wake_at = None;
+        match &process.phase {
+            Phase::Preparing(_) => self.wake_preparing(now, pid),
+            Phase::Offered(_) => self.wake_offered(now, pid),
+            Phase::Kept(_) => self.wake_kept(now, pid),
+            Phase::Muted(_) => self.wake_muted(now, pid),
+            Phase::Running | Phase::Freezing(_) | Phase::Storing { .. } | Phase::Ending => (),
+        }
+    }
+
+    pub(crate) fn send(&mut self, to: Peer, message: Message) {
+        match to == self.config.me {
+            true => self.local.push_back(message),
+            false => self.outputs.push_back(Output::Send(to, message)),
+        }
+    }
+
+    pub(crate) fn put(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(crate) fn step(&mut self, pid: Pid, step: Step) {
+        self.outputs.push_back(Output::Step(pid, step));
+    }
+
+    /// Ends a wish of this node.
+    pub(crate) fn report_here(&mut self, ticket: Ticket, report: Report) {
+        self.errands.forget(ticket);
+        self.outputs.push_back(Output::Report(ticket, report));
+    }
+
+    fn status(&self, pid: Pid, process: &Process) -> Status {
+        let (condition, waits) = match &process.phase {
+            Phase::Running => (Condition::Running, None),
+            Phase::Preparing(m) => (Condition::Preparing(m.target), Some(Waits::Node(m.target))),
+            Phase::Freezing(Goal::Node(_) | Goal::File(_)) => (Condition::Freezing, None),
+            Phase::Offered(m) => {
+                let silent = m.cancelled.is_some() || self.gone(m.target);
+                let waits = if silent { Waits::Registry } else { Waits::Node(m.target) };
+                (Condition::Offered(m.target), Some(waits))
+            }
+            Phase::Storing { stored, .. } => {
+                (Condition::Storing, stored.then_some(Waits::Registry))
+            }
+            Phase::Kept(m) => (Condition::Kept(m.target), Some(Waits::Node(m.target))),
+            Phase::Muted(m) => (Condition::Muted(m.source), Some(Waits::Node(m.source))),
+            Phase::Ending => (Condition::Ending, None),
+        };
+        let (epoch, offer) = (process.epoch, process.offer);
+        let (home, name) = (Some(process.home), process.name.clone());
+        Status { pid, epoch, offer, condition, home, name, waits }
+    }
+}
+
+impl Incoming {
+    fn status(&self, pid: Pid) -> Status {
+        let from = match self.from {
+            crate::process::From::Node(peer) => Some(peer),
+            crate::process::From::File(_) => None,
+        };
+        let here = Peer { node: NodeId(0), incarnation: wire::Incarnation(0) };
+        let from = from.unwrap_or(here);
+        let (epoch, condition, waits) = match &self.stage {
+            Stage::Checking { found, .. } => {
+                (found.unwrap_or_default(), Condition::Reserved(from), None)
+            }
+            Stage::Reserved { epoch } => (*epoch, Condition::Reserved(from), None),
+            Stage::Receiving => (Epoch(0), Condition::Reserved(from), Some(Waits::Node(from))),
+            Stage::Staged(section) => {
+                (section.epoch, Condition::Staged(from), Some(Waits::Registry))
+            }
+        };
+        Status { pid, epoch, offer: self.offer, condition, home: None, name: None, waits }
     }
 }

@@ -50,6 +50,8 @@ pub enum Message {
         pid: Pid,
         /// Which offer.
         offer: Offer,
+        /// The epoch that the target found in the location record.
+        epoch: Epoch,
     },
     /// Target to source: no. The process runs on where it is.
     Refused {
@@ -115,6 +117,8 @@ pub enum Message {
         pid: Pid,
         /// How many bytes it had written before these.
         offset: u64,
+        /// How many have been acknowledged by some home: a new log starts there.
+        base: u64,
         /// Where it wrote them.
         stream: Stream,
         /// The bytes, at most [`CHUNK_BYTES_MAX`]. None at all says "it is here now".
@@ -257,6 +261,8 @@ pub enum Why {
     Unknown,
     /// The process is in the middle of another move.
     Moving,
+    /// The process lies in a file.
+    InFile,
     /// There is no such member, or it is gone.
     NoMember(NodeId),
     /// The target did not answer in time.
@@ -313,7 +319,7 @@ impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Prepare { pid, offer, .. } => write!(f, "prepare({pid} {offer})"),
-            Self::Prepared { pid, offer } => write!(f, "prepared({pid} {offer})"),
+            Self::Prepared { pid, offer, .. } => write!(f, "prepared({pid} {offer})"),
             Self::Refused { pid, offer, reason } => write!(f, "refused({pid} {offer}: {reason})"),
             Self::Offer { pid, offer } => write!(f, "offer({pid} {offer})"),
             Self::Settled { pid, offer } => write!(f, "settled({pid} {offer})"),
@@ -357,6 +363,7 @@ impl fmt::Display for Why {
         match self {
             Self::Unknown => f.write_str("no such process"),
             Self::Moving => f.write_str("it is being moved already"),
+            Self::InFile => f.write_str("it lies in a file"),
             Self::NoMember(node) => write!(f, "{node} is not a member"),
             Self::TargetSilent(node) => write!(f, "{node} does not answer"),
             Self::Target(node, refusal) => write!(f, "{node} refused: {refusal}"),

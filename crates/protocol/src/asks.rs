@@ -1,0 +1,158 @@
+//! Questions to the registry: each is asked until it is answered, or nobody wants to know any more.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+
+use wire::{AskId, Offer, Pid, RegistryRefusal, Reply, Request, Swap, SwapKind, Ticket};
+
+use crate::machine::Timer;
+use crate::{Instant, Machine, Output, Rule};
+
+/// What a question is for. There is one question at a time for each purpose.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Purpose {
+    Start,
+    Renew,
+    Block,
+    Swap(Pid, SwapKind),
+    /// Whether the process is its source's to give.
+    Check(Pid, Offer),
+    /// Whether the record has moved on since the commit.
+    Kept(Pid),
+    Ended(Pid),
+    Errand(Ticket),
+    /// What has become of the processes whose output is kept here.
+    Logs,
+    Name(Ticket, Pid),
+    Unname(String, Pid),
+    Kill(Ticket),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Asks {
+    next: u64,
+    asked: BTreeMap<AskId, (Purpose, Request, Instant)>,
+    ids: BTreeMap<Purpose, AskId>,
+}
+
+impl Asks {
+    fn take(&mut self, ask: AskId) -> Option<(Purpose, Request)> {
+        let (purpose, request, _) = self.asked.remove(&ask)?;
+        self.ids.remove(&purpose);
+        Some((purpose, request))
+    }
+
+    pub(crate) fn asking(&self, purpose: &Purpose) -> bool {
+        self.ids.contains_key(purpose)
+    }
+}
+
+impl Machine {
+    /// Asks, unless this very question is open already.
+    pub(crate) fn ask(&mut self, now: Instant, purpose: Purpose, request: Request) {
+        if let Some(ask) = self.asks.ids.get(&purpose) {
+            if self.asks.asked.get(ask).is_some_and(|(_, open, _)| *open == request) {
+                return;
+            }
+            self.unask(&purpose);
+        }
+        let ask = AskId(self.asks.next);
+        self.asks.next += 1;
+        let again_at = self.later(now);
+        self.asks.ids.insert(purpose.clone(), ask);
+        self.asks.asked.insert(ask, (purpose, request.clone(), again_at));
+        self.arm(again_at, Timer::Ask(ask));
+        self.put(Output::Ask(ask, request));
+    }
+
+    /// Asks for a change of a location record.
+    pub(crate) fn ask_swap(&mut self, now: Instant, swap: Swap) {
+        self.ask(now, Purpose::Swap(swap.pid, swap.kind), Request::Swap(swap));
+    }
+
+    /// Its answer would change nothing any more.
+    pub(crate) fn unask(&mut self, purpose: &Purpose) {
+        if let Some(ask) = self.asks.ids.remove(purpose) {
+            self.asks.asked.remove(&ask);
+        }
+    }
+
+    pub(crate) fn unask_swaps(&mut self, pid: Pid) {
+        for kind in [SwapKind::GiveUp, SwapKind::TakeBack, SwapKind::Raise, SwapKind::Store] {
+            self.unask(&Purpose::Swap(pid, kind));
+        }
+        self.unask(&Purpose::Kept(pid));
+    }
+
+    pub(crate) fn ask_again(&mut self, now: Instant, ask: AskId) {
+        let later = self.later(now);
+        let Some((_, request, again_at)) = self.asks.asked.get_mut(&ask) else { return };
+        if now < *again_at || !self.rules.keep(Rule::SayAgain) {
+            return;
+        }
+        *again_at = later;
+        let request = request.clone();
+        self.put(Output::Ask(ask, request));
+        self.arm(later, Timer::Ask(ask));
+    }
+
+    pub(crate) fn answered(&mut self, now: Instant, ask: AskId, reply: Reply) {
+        let Some((purpose, request)) = self.asks.take(ask) else { return };
+        self.heard = Some(now);
+        if let Reply::Refused(RegistryRefusal::Gone | RegistryRefusal::NotMember) = reply {
+            return self.expel();
+        }
+        match (purpose, reply) {
+            (Purpose::Start, Reply::News(Some(news))) => self.started(now, news),
+            (Purpose::Start, reply) => self.not_started(now, &reply),
+            (Purpose::Renew, Reply::News(Some(news))) => self.learn(now, news),
+            (Purpose::Renew, _) => (),
+            (Purpose::Block, Reply::Block(first, last)) => self.got_block(now, first, last),
+            (Purpose::Swap(pid, _), Reply::Swapped(_, place)) => {
+                let Request::Swap(swap) = request else { return };
+                self.swapped(now, pid, swap, place);
+            }
+            (Purpose::Swap(pid, _), Reply::NotSwapped(_, location)) => {
+                let Request::Swap(swap) = request else { return };
+                self.not_swapped(now, pid, swap, location);
+            }
+            (Purpose::Check(pid, offer), Reply::Locations(found)) => {
+                self.checked(now, pid, offer, &found);
+            }
+            (Purpose::Kept(pid), Reply::Locations(found)) => self.kept_located(now, pid, &found),
+            (Purpose::Errand(ticket), Reply::Locations(found)) => {
+                self.errand_located(now, ticket, &found);
+            }
+            (Purpose::Logs, Reply::Locations(found)) => self.logs_located(&found),
+            (Purpose::Ended(pid), _) => self.end_recorded(pid),
+            (Purpose::Name(ticket, pid), reply) => self.named(now, ticket, pid, &reply),
+            (Purpose::Kill(ticket), reply) => self.killing(now, ticket, reply),
+            (Purpose::Unname(..), _) => (),
+            // An answer that does not fit its question is no answer.
+            (Purpose::Block | Purpose::Swap(..) | Purpose::Check(..), _) => (),
+            (Purpose::Kept(_) | Purpose::Errand(_) | Purpose::Logs, _) => (),
+        }
+    }
+}
+
+impl Machine {
+    fn swapped(&mut self, now: Instant, pid: Pid, swap: Swap, place: wire::Place) {
+        match swap.kind {
+            SwapKind::Commit | SwapKind::Thaw => self.committed(now, pid, swap, place),
+            SwapKind::Raise => self.raised(now, pid, swap, place),
+            SwapKind::GiveUp | SwapKind::TakeBack | SwapKind::Store => {
+                self.source_swapped(now, pid, swap, place);
+            }
+        }
+    }
+
+    fn not_swapped(&mut self, now: Instant, pid: Pid, swap: Swap, location: wire::Location) {
+        match swap.kind {
+            SwapKind::Commit | SwapKind::Thaw => self.not_committed(pid, swap),
+            SwapKind::Raise => self.not_raised(now, pid, swap),
+            SwapKind::GiveUp | SwapKind::TakeBack | SwapKind::Store => {
+                self.source_not_swapped(now, pid, swap, location);
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! The cluster as this node knows it: the first word, leases, who is gone, what is killed.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use wire::{
+    Generation, GroupId, Incarnation, Member, MemberStanding, News, NodeId, Peer, Pid,
+    RegistryRefusal, Reply, Request, Why,
+};
+
+use crate::asks::Purpose;
+use crate::machine::Timer;
+use crate::process::{From, Phase, Stage};
+use crate::registry::BLOCK_GROUPS;
+use crate::{Instant, Machine, Output, Rule, Span};
+
+/// Leases are renewed this often; news come with the answers.
+const RENEW: Span = Span::seconds(1);
+
+impl Machine {
+    pub(crate) fn say_first_word(&mut self, now: Instant) {
+        let (name, address) = (self.config.name.clone(), self.config.address.clone());
+        self.ask(now, Purpose::Start, Request::Start { name, address });
+    }
+
+    pub(crate) fn started(&mut self, now: Instant, news: News) {
+        self.learn(now, news);
+        if !self.expelled {
+            self.renew(now);
+            self.want_ids(now);
+            self.look_for_lost(now);
+        }
+    }
+
+    /// A name taken meanwhile, say. The operator sees that the registry is not heard of.
+    pub(crate) fn not_started(&mut self, now: Instant, reply: &Reply) {
+        if let Reply::Refused(RegistryRefusal::NameTaken | RegistryRefusal::BadName) = reply {
+            return self.expel();
+        }
+        self.say_first_word(now);
+    }
+
+    pub(crate) fn renew(&mut self, now: Instant) {
+        let Some(news) = &self.news else { return };
+        let request = Request::Renew { seen: news.version, handled: self.handled() };
+        // One that is still open is older, and says less.
+        self.unask(&Purpose::Renew);
+        self.ask(now, Purpose::Renew, request);
+        self.arm(now + RENEW, Timer::Renew);
+    }
+
+    /// Up to where this node has dealt with who is gone and what is killed.
+    fn handled(&self) -> Generation {
+        let Some(news) = &self.news else { return Generation(0) };
+        let done = !self.rules.keep(Rule::HandledWhenDone) || !self.has_claims();
+        // What is not done keeps everything back: goings are rare, and each is soon dealt with.
+        if done { news.generation } else { Generation(0) }
+    }
+
+    /// Whether anything here may still claim a process from one that is gone, or run one that is
+    /// killed.
+    fn has_claims(&self) -> bool {
+        let claims = self.processes.iter().any(|(pid, process)| match &process.phase {
+            Phase::Offered(m) | Phase::Kept(m) => self.gone(m.target) || self.killed(*pid),
+            Phase::Ending => false,
+            _ => self.killed(*pid),
+        });
+        claims
+            || self.incoming.iter().any(|(pid, incoming)| {
+                let from_gone = matches!(incoming.from, From::Node(peer) if self.gone(peer));
+                let holds = matches!(incoming.stage, Stage::Receiving | Stage::Staged(_));
+                (from_gone && holds) || self.killed(*pid)
+            })
+    }
+
+    pub(crate) fn learn(&mut self, now: Instant, news: News) {
+        let me = self.config.me;
+        let mine = news.members.iter().find(|member| member.peer.node == me.node);
+        let current = mine.is_some_and(|member| {
+            member.peer.incarnation <= me.incarnation
+                && member.standing != MemberStanding::Forgotten
+        });
+        if !current {
+            return self.expel();
+        }
+        let before = self.news.replace(news);
+        self.put(Output::Members);
+        self.let_gone_go(now);
+        self.end_killed();
+        if self.settled_since(before.as_ref()) {
+            self.look_for_lost(now);
+        }
+    }
+
+    fn settled_since(&self, before: Option<&News>) -> bool {
+        let settled = |news: &News| -> Vec<(NodeId, Incarnation)> {
+            news.members.iter().map(|m| (m.peer.node, m.settled)).collect()
+        };
+        match (before, &self.news) {
+            (Some(before), Some(news)) => settled(before) != settled(news),
+            _ => true,
+        }
+    }
+
+    /// Whoever waits for one that is gone need not wait for its answer.
+    fn let_gone_go(&mut self, now: Instant) {
+        let waits = self
+            .processes
+            .iter()
+            .filter(|(_, process)| process.target().is_some_and(|target| self.gone(target)));
+        let waits: Vec<Pid> = waits.map(|(pid, _)| *pid).collect();
+        for pid in waits {
+            match self.phase(pid) {
+                Some((Phase::Preparing(_), _)) => self.wake_preparing(now, pid),
+                Some((Phase::Offered(_), _)) => self.wake_offered(now, pid),
+                Some((Phase::Kept(_), _)) => self.wake_kept(now, pid),
+                _ => (),
+            }
+        }
+        let reserved = self.incoming.iter().filter(|(_, incoming)| {
+            let gone = matches!(incoming.from, From::Node(peer) if self.gone(peer));
+            gone && matches!(incoming.stage, Stage::Checking { .. } | Stage::Reserved { .. })
+        });
+        for pid in reserved.map(|(pid, _)| *pid).collect::<Vec<_>>() {
+            self.drop_incoming(pid);
+        }
+    }
+
+    fn end_killed(&mut self) {
+        let here = self.processes.keys().copied().filter(|pid| self.killed(*pid));
+        for pid in here.collect::<Vec<_>>() {
+            self.doom(pid);
+        }
+        let coming = self.incoming.iter().filter(|(pid, incoming)| {
+            // Once the commit is asked for, only the answer counts.
+            self.killed(**pid) && !matches!(incoming.stage, Stage::Staged(_))
+        });
+        for pid in coming.map(|(pid, _)| *pid).collect::<Vec<_>>() {
+            self.drop_incoming(pid);
+        }
+    }
+
+    /// Ends a process as soon as it is ours to end.
+    pub(crate) fn doom(&mut self, pid: Pid) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let first = !core::mem::replace(&mut process.doomed, true);
+        let runs = match process.phase {
+            Phase::Running | Phase::Preparing(_) | Phase::Freezing(_) | Phase::Muted(_) => true,
+            Phase::Offered(_) | Phase::Storing { .. } | Phase::Kept(_) | Phase::Ending => false,
+        };
+        if first && runs && process.ended.is_none() {
+            self.put(Output::Kill(pid));
+        }
+    }
+
+    /// Whether the group of this process is killed, as far as this node knows.
+    pub(crate) fn killed(&self, pid: Pid) -> bool {
+        let known = self.news.as_ref().is_some_and(|news| news.killed.contains(&pid.group));
+        known && self.rules.keep(Rule::KilledRunsNot)
+    }
+
+    /// Whether this incarnation is gone, on evidence: a newer one has started, or the operator has
+    /// said so. One that has never been heard of may just be new.
+    pub(crate) fn gone(&self, peer: Peer) -> bool {
+        self.member(peer.node).is_some_and(|member| {
+            peer.incarnation < member.peer.incarnation
+                || member.standing == MemberStanding::Forgotten
+        })
+    }
+
+    /// The incarnation of a node that is up; or why there is none.
+    pub(crate) fn live(&self, node: NodeId) -> Result<Peer, Why> {
+        let member = self.member(node).ok_or(Why::NoMember(node))?;
+        match member.standing {
+            MemberStanding::Up => Ok(member.peer),
+            MemberStanding::Silent => Err(Why::TargetSilent(node)),
+            MemberStanding::Joined | MemberStanding::Forgotten => Err(Why::NoMember(node)),
+        }
+    }
+
+    /// The newest incarnation of a node that is known.
+    pub(crate) fn current(&self, node: NodeId) -> Option<Peer> {
+        self.member(node).map(|member| member.peer)
+    }
+
+    pub(crate) fn forgotten_node(&self, node: NodeId) -> bool {
+        self.member(node).is_some_and(|member| member.standing == MemberStanding::Forgotten)
+    }
+
+    fn member(&self, node: NodeId) -> Option<&Member> {
+        let members = &self.news.as_ref()?.members;
+        let at = members.binary_search_by_key(&node, |member| member.peer.node).ok()?;
+        members.get(at)
+    }
+
+    pub(crate) fn want_ids(&mut self, now: Instant) {
+        let left: u64 = self.ids.iter().map(|(first, last)| last.0 + 1 - first.0).sum();
+        if left <= BLOCK_GROUPS / 2 {
+            self.ask(now, Purpose::Block, Request::Block);
+        }
+    }
+
+    pub(crate) fn got_block(&mut self, now: Instant, first: GroupId, last: GroupId) {
+        if first <= last {
+            self.ids.push_back((first, last));
+        }
+        self.spawn_waiting(now);
+    }
+
+    pub(crate) fn next_group(&mut self) -> Option<GroupId> {
+        let (first, last) = self.ids.front_mut()?;
+        let group = *first;
+        first.0 += 1;
+        if last < first {
+            self.ids.pop_front();
+        }
+        Some(group)
+    }
+
+    /// This incarnation was declared gone: others may have what it had. It ends.
+    pub(crate) fn expel(&mut self) {
+        self.expelled = true;
+        for pid in self.processes.keys() {
+            self.outputs.push_back(Output::Kill(*pid));
+        }
+        for (pid, incoming) in &self.incoming {
+            self.outputs.push_back(Output::Discard(*pid, incoming.offer));
+        }
+        for ticket in self.errands.tickets() {
+            let report = wire::Report::Refused(Why::Expelled);
+            self.outputs.push_back(Output::Report(ticket, report));
+        }
+        self.processes.clear();
+        self.incoming.clear();
+        self.ids = VecDeque::new();
+        self.outputs.push_back(Output::Expelled);
+    }
+}

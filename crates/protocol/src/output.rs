@@ -1,0 +1,300 @@
+//! A process's output, from where it runs to its home: exactly once and in order, across moves.
+//!
+//! The process's node numbers the bytes and repeats what is not acknowledged; the home takes what
+//! follows on what it has, and acknowledges what is written down. The end of the process is the
+//! last thing in that order, so nobody sees a process end before its last words.
+
+use alloc::vec::Vec;
+
+use wire::{Blob, Location, Message, Outcome, Peer, Pid, Request, Standing, Stream};
+
+use crate::asks::Purpose;
+use crate::machine::Timer;
+use crate::process::{Phase, Wisher};
+use crate::{Instant, Machine, Output, Rule};
+
+/// The log of a process whose output this node keeps.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    /// How much has been given to the driver; `None` while it opens the log.
+    pub(crate) taken: Option<u64>,
+    /// How much the driver has written down.
+    pub(crate) written: u64,
+    pub(crate) concluding: bool,
+    pub(crate) ended: bool,
+    /// Who said something of the process last.
+    pub(crate) holder: Option<Peer>,
+}
+
+impl Machine {
+    /// A guest wrote. What it wrote before a freeze comes before `Frozen`.
+    pub(crate) fn wrote(&mut self, now: Instant, pid: Pid, stream: Stream, bytes: &[u8]) {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.outbox.push(stream, bytes);
+            self.flush(now, pid);
+        }
+    }
+
+    /// Says what has not been said, unless it has to be held back, and arms the repetition.
+    pub(crate) fn flush(&mut self, now: Instant, pid: Pid) {
+        let holds = self.rules.keep(Rule::HoldEffects);
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let held = match process.phase {
+            Phase::Muted(_) => holds,
+            // It runs elsewhere, and speaks there.
+            Phase::Kept(_) => true,
+            _ => false,
+        };
+        if held {
+            return;
+        }
+        let home = self.home_of(pid);
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let outbox = &mut process.outbox;
+        let base = outbox.acknowledged();
+        let mut unsent = outbox.unsent();
+        if unsent.is_empty() && outbox.announce {
+            unsent.push((base, Stream::Out, Blob::default()));
+        }
+        let ended = matches!(process.phase, Phase::Ending) && !outbox.end_acknowledged;
+        let end = process.ended.clone().filter(|_| ended);
+        let offset = outbox.written();
+        let open = !outbox.is_empty() || outbox.announce || ended;
+        let again = open && outbox.retry_at.is_none();
+        for (offset, stream, bytes) in unsent {
+            self.send(home, Message::Output { pid, offset, base, stream, bytes });
+        }
+        if let Some(outcome) = end {
+            self.send(home, Message::Ended { pid, offset, outcome });
+        }
+        if again {
+            let at = self.later(now);
+            if let Some(process) = self.processes.get_mut(&pid) {
+                process.outbox.retry_at = Some(at);
+            }
+            self.arm(at, Timer::Output(pid));
+        }
+    }
+
+    pub(crate) fn wake_output(&mut self, now: Instant, pid: Pid) {
+        let again = self.rules.keep(Rule::SayAgain);
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let outbox = &mut process.outbox;
+        if again && outbox.retry_at.is_some_and(|at| at <= now) {
+            outbox.retry_at = None;
+            outbox.rewind();
+            self.flush(now, pid);
+        }
+    }
+
+    /// The incarnation to send output to. If the home was forgotten, this node becomes the home:
+    /// somebody has to keep what is written from now on.
+    fn home_of(&mut self, pid: Pid) -> Peer {
+        let me = self.config.me;
+        let home = self.processes[&pid].home;
+        match self.current(home) {
+            Some(peer) if !self.forgotten_node(home) => peer,
+            None if self.news.is_none() || home == me.node => me,
+            _ => {
+                if let Some(process) = self.processes.get_mut(&pid) {
+                    process.home = me.node;
+                }
+                me
+            }
+        }
+    }
+
+    pub(crate) fn acknowledged(&mut self, pid: Pid, offset: u64, ended: bool) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let room = process.outbox.acknowledge(offset);
+        process.outbox.announce = false;
+        let running = !matches!(process.phase, Phase::Ending);
+        if ended && !running {
+            process.outbox.end_acknowledged = true;
+        }
+        if room && running {
+            self.put(Output::OutputRoom(pid));
+        }
+        self.bury(pid);
+    }
+
+    /// A guest ended, by itself or because it was told to.
+    pub(crate) fn ended(&mut self, now: Instant, pid: Pid, outcome: Outcome) {
+        let holds = self.rules.keep(Rule::HoldEffects);
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        match &process.phase {
+            Phase::Muted(_) if holds => process.ended = Some(outcome),
+            Phase::Preparing(m) => {
+                let (target, offer) = (m.target, process.offer);
+                self.send(target, Message::Cancel { pid, offer });
+                self.end_move(now, pid, outcome);
+            }
+            Phase::Freezing(_) => self.end_move(now, pid, outcome),
+            Phase::Running | Phase::Muted(_) => self.finish(now, pid, outcome),
+            // A frozen guest does not end, and one ends once.
+            Phase::Offered(_) | Phase::Storing { .. } | Phase::Kept(_) | Phase::Ending => (),
+        }
+    }
+
+    fn end_move(&mut self, now: Instant, pid: Pid, outcome: Outcome) {
+        if let Some(wisher) = self.processes.get(&pid).and_then(|process| process.wisher()) {
+            self.report(now, wisher, wire::Report::Ended(outcome.clone()));
+        }
+        self.finish(now, pid, outcome);
+    }
+
+    /// The process has ended here, for all to see.
+    pub(crate) fn finish(&mut self, now: Instant, pid: Pid, outcome: Outcome) {
+        self.unask_swaps(pid);
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        process.phase = Phase::Ending;
+        process.ended = Some(outcome.clone());
+        let epoch = process.epoch;
+        let name = process.name.take();
+        let killers: Vec<Wisher> = core::mem::take(&mut process.killers);
+        if epoch.0 != 0 {
+            self.ask(now, Purpose::Ended(pid), Request::Ended { pid, epoch });
+        }
+        if let Some(name) = name {
+            let request = Request::Unname { name: name.clone(), pid };
+            self.ask(now, Purpose::Unname(name, pid), request);
+        }
+        for killer in killers {
+            let report = match outcome {
+                Outcome::Killed => wire::Report::Killed,
+                _ => wire::Report::Ended(outcome.clone()),
+            };
+            self.report(now, killer, report);
+        }
+        self.flush(now, pid);
+    }
+
+    pub(crate) fn end_recorded(&mut self, pid: Pid) {
+        self.bury(pid);
+    }
+
+    /// Forgets a process of which nobody has to be told anything any more.
+    fn bury(&mut self, pid: Pid) {
+        let recorded = !self.asks.asking(&Purpose::Ended(pid));
+        let Some(process) = self.processes.get(&pid) else { return };
+        if matches!(process.phase, Phase::Ending) && process.outbox.end_acknowledged && recorded {
+            self.processes.remove(&pid);
+        }
+    }
+
+    // The home's side.
+
+    pub(crate) fn output_arrived(
+        &mut self,
+        from: Peer,
+        pid: Pid,
+        offset: u64,
+        base: u64,
+        stream: Stream,
+        bytes: Blob,
+    ) {
+        let once = self.rules.keep(Rule::OutputOnce);
+        let soon = !self.rules.keep(Rule::WrittenThenAcknowledged);
+        let Some(log) = self.log(from, pid, base) else { return };
+        let Some(taken) = log.taken else { return };
+        let end = offset.saturating_add(bytes.0.len() as u64);
+        // What leaves a gap comes again, after what belongs before it.
+        let follows = offset <= taken && !log.concluding;
+        let skip = if once { taken.saturating_sub(offset).min(bytes.0.len() as u64) } else { 0 };
+        if follows && (taken < end || (!once && !bytes.0.is_empty())) {
+            let bytes = match skip {
+                0 => bytes,
+                skip => Blob(bytes.0[skip as usize..].to_vec()),
+            };
+            log.taken = Some(end.max(taken));
+            if soon {
+                log.written = end.max(taken);
+            }
+            self.put(Output::Deliver { pid, offset: offset + skip, stream, bytes });
+            if !soon {
+                return;
+            }
+        }
+        self.acknowledge(from, pid);
+    }
+
+    pub(crate) fn end_arrived(&mut self, from: Peer, pid: Pid, offset: u64, outcome: Outcome) {
+        // All of its output is acknowledged before the log can be at `offset`.
+        let Some(log) = self.log(from, pid, offset) else { return };
+        if log.ended {
+            return self.acknowledge(from, pid);
+        }
+        if log.taken == Some(offset) && log.written == offset && !log.concluding {
+            log.concluding = true;
+            self.put(Output::Conclude { pid, outcome });
+        }
+    }
+
+    fn acknowledge(&mut self, to: Peer, pid: Pid) {
+        if let Some(log) = self.logs.get(&pid) {
+            let (offset, ended) = (log.written, log.ended);
+            self.send(to, Message::Acknowledged { pid, offset, ended });
+        }
+    }
+
+    fn log(&mut self, from: Peer, pid: Pid, base: u64) -> Option<&mut Log> {
+        if !self.logs.contains_key(&pid) {
+            self.logs.insert(pid, Log { holder: Some(from), ..Log::default() });
+            self.put(Output::OpenLog { pid, base });
+        }
+        let log = self.logs.get_mut(&pid)?;
+        log.holder = Some(from);
+        Some(log)
+    }
+
+    /// Also fed at the start for each log that has no end yet: its process may be lost.
+    pub(crate) fn log_opened(&mut self, now: Instant, pid: Pid, length: u64, ended: bool) {
+        let log = self.logs.entry(pid).or_default();
+        if log.taken.is_none() {
+            log.taken = Some(length);
+            log.written = length;
+            log.ended = ended;
+            log.concluding = ended;
+        }
+        if log.holder.is_none() {
+            self.look_for_lost(now);
+        }
+    }
+
+    pub(crate) fn delivered(&mut self, pid: Pid, length: u64, ended: bool) {
+        let Some(log) = self.logs.get_mut(&pid) else { return };
+        log.written = log.written.max(length);
+        log.ended |= ended;
+        if let Some(holder) = log.holder {
+            self.acknowledge(holder, pid);
+        }
+        // Whatever of an ended process still comes reopens the log, which knows that it has ended.
+        if ended {
+            self.logs.remove(&pid);
+        }
+    }
+
+    /// Somebody is gone: asks what has become of the processes whose output is kept here.
+    pub(crate) fn look_for_lost(&mut self, now: Instant) {
+        let open = self.logs.iter().filter(|(_, log)| !log.concluding);
+        let pids: Vec<Pid> = open.map(|(pid, _)| *pid).take(LOGS_ASKED_MAX).collect();
+        if !pids.is_empty() && self.news.is_some() {
+            self.ask(now, Purpose::Logs, Request::Locate(pids));
+        }
+    }
+
+    pub(crate) fn logs_located(&mut self, found: &[(Pid, Location)]) {
+        for (pid, location) in found {
+            let Location { standing: Standing::Lost, place } = location else { continue };
+            let Some(last) = place.peer() else { continue };
+            let Some(log) = self.logs.get_mut(pid) else { continue };
+            if !log.concluding && log.taken == Some(log.written) {
+                log.concluding = true;
+                self.put(Output::Conclude { pid: *pid, outcome: Outcome::Lost(last) });
+            }
+        }
+    }
+}
+
+/// How many logs are asked about at once.
+const LOGS_ASKED_MAX: usize = 4_096;

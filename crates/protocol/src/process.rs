@@ -1,0 +1,206 @@
+//! What a node knows of one process, and what it does with it.
+
+use alloc::vec::Vec;
+
+use wire::{Blob, Epoch, NodeId, Offer, Outcome, Owner, Peer, Pid, Section, Ticket, Why};
+
+use crate::outbox::Outbox;
+use crate::{Instant, Span};
+
+/// A process that runs here, or of which this node holds an image as its source.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) epoch: Epoch,
+    /// The last number used for an offer.
+    pub(crate) offer: Offer,
+    pub(crate) home: NodeId,
+    pub(crate) name: Option<alloc::string::String>,
+    pub(crate) outbox: Outbox,
+    pub(crate) phase: Phase,
+    /// How the guest ended, if it has. What follows from it may have to wait.
+    pub(crate) ended: Option<Outcome>,
+    /// It is to end as soon as it is ours to end.
+    pub(crate) doomed: bool,
+    pub(crate) killers: Vec<Wisher>,
+    pub(crate) wake_at: Option<Instant>,
+}
+
+/// The states of a process at its node, in the order of a move.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    Running,
+    Preparing(Move),
+    Freezing(Goal),
+    Offered(Move),
+    Storing { ticket: Ticket, stored: bool },
+    Kept(Move),
+    Muted(Muted),
+    Ending,
+}
+
+/// Where a process goes when it is frozen.
+#[derive(Debug)]
+pub(crate) enum Goal {
+    Node(Move),
+    File(Ticket),
+}
+
+/// Who wants to know how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wisher {
+    Here(Ticket),
+    There(Peer, Ticket),
+}
+
+/// A move as its source sees it.
+#[derive(Debug)]
+pub(crate) struct Move {
+    pub(crate) wisher: Wisher,
+    pub(crate) target: Peer,
+    pub(crate) needs: Option<Blob>,
+    pub(crate) wished: Instant,
+    pub(crate) prepared: Instant,
+    pub(crate) frozen: Instant,
+    pub(crate) bytes: u64,
+    pub(crate) transferred: Option<Instant>,
+    /// Why it is to be given up, once it is.
+    pub(crate) trouble: Option<Why>,
+    /// Since when it has been cancelling.
+    pub(crate) cancelled: Option<Instant>,
+}
+
+/// A copy that has been committed and whose source has not forgotten it.
+#[derive(Debug)]
+pub(crate) struct Muted {
+    pub(crate) source: Peer,
+    pub(crate) since: Instant,
+    pub(crate) raising: bool,
+}
+
+/// A process that may come here.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) offer: Offer,
+    /// A node, or a file with the wish to thaw it.
+    pub(crate) from: From,
+    pub(crate) stage: Stage,
+    pub(crate) wake_at: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    Node(Peer),
+    File(Ticket),
+}
+
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// The driver and the registry have been asked.
+    Checking { ready: bool, found: Option<Epoch> },
+    /// Room is kept, until then.
+    Reserved { epoch: Epoch },
+    /// Its image is on its way.
+    Receiving,
+    /// Its image is here, and the commit has been asked for.
+    Staged(Section),
+}
+
+impl Process {
+    pub(crate) fn new(home: NodeId) -> Self {
+        Self {
+            epoch: Epoch(0),
+            offer: Offer(0),
+            home,
+            name: None,
+            outbox: Outbox::default(),
+            phase: Phase::Running,
+            ended: None,
+            doomed: false,
+            killers: Vec::new(),
+            wake_at: None,
+        }
+    }
+
+    /// The process of an image that has been committed.
+    pub(crate) fn arrived(section: Section, epoch: Epoch, phase: Phase) -> Self {
+        Self {
+            epoch,
+            offer: section.offer,
+            name: section.name,
+            outbox: Outbox::restored(section.acknowledged, section.output),
+            phase,
+            ..Self::new(section.home)
+        }
+    }
+
+    /// What travels with its image.
+    pub(crate) fn section(&self, pid: Pid, owner: Owner, epoch: Epoch) -> Section {
+        Section {
+            pid,
+            offer: self.offer,
+            owner,
+            epoch,
+            home: self.home,
+            name: self.name.clone(),
+            acknowledged: self.outbox.acknowledged(),
+            output: self.outbox.unacknowledged(),
+        }
+    }
+
+    /// The incarnation that this node, as a source, waits for.
+    pub(crate) fn target(&self) -> Option<Peer> {
+        match &self.phase {
+            Phase::Preparing(m) | Phase::Offered(m) | Phase::Kept(m) => Some(m.target),
+            Phase::Freezing(Goal::Node(m)) => Some(m.target),
+            _ => None,
+        }
+    }
+
+    /// Whether an image of this very offer is held here.
+    pub(crate) fn holds(&self, offer: Offer) -> bool {
+        self.offer == offer && matches!(self.phase, Phase::Offered(_) | Phase::Kept(_))
+    }
+
+    /// Who waits for what is being done with it.
+    pub(crate) fn wisher(&self) -> Option<Wisher> {
+        match &self.phase {
+            Phase::Preparing(m) | Phase::Offered(m) | Phase::Kept(m) => Some(m.wisher),
+            Phase::Freezing(Goal::Node(m)) => Some(m.wisher),
+            Phase::Freezing(Goal::File(ticket)) | Phase::Storing { ticket, .. } => {
+                Some(Wisher::Here(*ticket))
+            }
+            Phase::Running | Phase::Muted(_) | Phase::Ending => None,
+        }
+    }
+}
+
+impl Move {
+    pub(crate) fn new(now: Instant, wisher: Wisher, target: Peer) -> Self {
+        Self {
+            wisher,
+            target,
+            needs: None,
+            wished: now,
+            prepared: now,
+            frozen: now,
+            bytes: 0,
+            transferred: None,
+            trouble: None,
+            cancelled: None,
+        }
+    }
+
+    /// What is reported when it has succeeded.
+    pub(crate) fn moved(&self, now: Instant, from: NodeId, offer: Offer) -> wire::Moved {
+        let micros = |span: Span| span.0;
+        wire::Moved {
+            from,
+            to: self.target.node,
+            offer,
+            prepare_micros: micros(self.prepared - self.wished),
+            freeze_micros: micros(self.frozen - self.prepared),
+            pause_micros: micros(now - self.frozen),
+            bytes: self.bytes,
+        }
+    }
+}

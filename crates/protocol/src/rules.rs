@@ -1,0 +1,124 @@
+//! The rules by name, so that a test can break one at a time.
+//!
+//! Each rule of `docs/protocol.md` that is not mere bookkeeping is a [`Rule`] here. A machine keeps
+//! all of them; only a build with the feature `mutants` can make one that does not, and the tests
+//! show that each such mutant is caught.
+
+use core::fmt;
+
+macro_rules! rules {
+    ($($(#[doc = $doc:literal])+ $rule:ident = $name:literal,)*) => {
+        /// A rule of the protocol.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Rule {
+            $($(#[doc = $doc])+ $rule,)*
+        }
+
+        impl Rule {
+            /// Every rule.
+            pub const ALL: &[Self] = &[$(Self::$rule,)*];
+
+            /// The name it has in `docs/protocol.md`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$rule => $name,)*
+                }
+            }
+        }
+    };
+}
+
+rules! {
+    /// A committed copy holds back what others could see until `forgotten`, or until its own epoch
+    /// has been raised.
+    HoldEffects = "hold-effects",
+    /// Giving up takes an answer: `dropped`, or the registry's. Time alone gives up nothing.
+    GiveUpByAnswer = "give-up-by-answer",
+    /// A message for another incarnation is discarded.
+    BindIncarnation = "bind-incarnation",
+    /// `dropped` is believed only from the incarnation that the offer was made to.
+    DroppedBySame = "dropped-by-same-incarnation",
+    /// A process is taken back only from an incarnation that is gone on evidence.
+    Evidence = "take-back-on-evidence",
+    /// An incarnation stages no offer at or below one that it has seen.
+    Floor = "stage-above-floor",
+    /// `dropped` promises that the offer will not be staged later.
+    CancelFloor = "cancel-raises-floor",
+    /// A target that has asked for the commit does not drop the image before it knows.
+    AskedIsBound = "asked-is-bound",
+    /// A record that already says what is asked for counts as yes.
+    AlreadyCounts = "already-says-so",
+    /// A source that finds itself still the owner takes the epoch that it finds.
+    TakeEpochFound = "take-epoch-found",
+    /// No number of an offer is used twice.
+    FreshOffers = "fresh-offers",
+    /// If the source is silent, effects are released by raising the epoch, not by time.
+    RaiseWhenSilent = "raise-when-silent",
+    /// A source without an image of the offer answers `settled` with `forgotten`.
+    AnswerForgotten = "nothing-held-says-forgotten",
+    /// What needs an answer is said again until it has one.
+    SayAgain = "say-again",
+    /// A source that hears of the commit keeps its image until `settled`, or until the record has
+    /// moved on.
+    KeepUntilSettled = "keep-until-settled",
+    /// The registry declares lost what an incarnation had only when every member has dealt with its
+    /// going.
+    LostTogether = "lost-when-all-have-answered",
+    /// A member says that it has dealt with a going only when it holds nothing more from there.
+    HandledWhenDone = "handled-when-done",
+    /// The registry changes no record on behalf of an incarnation that is gone.
+    GoneAsksNothing = "gone-asks-nothing",
+    /// The home of output takes each byte once, in order.
+    OutputOnce = "output-once",
+    /// The home acknowledges what is written down, not what has arrived.
+    WrittenThenAcknowledged = "written-then-acknowledged",
+    /// Output that is not acknowledged travels in the image.
+    OutputTravels = "output-travels",
+    /// A node that knows that a group is killed runs nothing of it.
+    KilledRunsNot = "killed-runs-nothing",
+    /// The record names the file only when the image in it is durable.
+    FileThenRecord = "file-then-record",
+    /// A thaw from a file asks the registry before anything runs.
+    ThawBySwap = "thaw-by-swap",
+    /// The registry answers when what it says is durable. (Kept by its driver.)
+    DurableThenAnswered = "durable-then-answered",
+}
+
+impl Rule {
+    /// The rule of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|rule| rule.name() == name)
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The rules that a machine keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rules {
+    broken: u64,
+}
+
+impl Rules {
+    /// All of them.
+    pub const ALL: Self = Self { broken: 0 };
+
+    /// All but this one.
+    #[cfg(feature = "mutants")]
+    #[must_use]
+    pub const fn without(rule: Rule) -> Self {
+        Self { broken: 1 << rule as u64 }
+    }
+
+    /// Whether this one is kept.
+    #[must_use]
+    pub const fn keep(self, rule: Rule) -> bool {
+        self.broken & (1 << rule as u64) == 0
+    }
+}
