@@ -29,8 +29,8 @@ pub enum ConfigError {
 #[derive(Debug, Error)]
 pub enum CodeError {
     /// The transform refuses it, by feature, function and offset.
-    #[error("{0}")]
-    Transform(String),
+    #[error(transparent)]
+    Transform(#[from] transform::Error),
     /// The program asks for a function that the engine does not offer.
     #[error("missing import: {module}.{name} is not offered here")]
     MissingImport {
@@ -61,14 +61,9 @@ pub enum CodeError {
 /// A process cannot be started. Nothing was started.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// A directory it is given cannot be opened.
-    #[error("directory {path}: {source}")]
-    Dir {
-        /// Which one.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// A directory it is given, or a file that it has open, cannot be opened.
+    #[error(transparent)]
+    Wasi(#[from] crate::wasi::Error),
     /// The program's memory at start is larger than its limit.
     #[error("the program needs {needed} bytes of memory to start, its limit is {limit}")]
     Memory {

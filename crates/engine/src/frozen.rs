@@ -1,6 +1,11 @@
 //! A frozen process: its memory in place, its image to be had any number of times.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use wire::{CodeHash, Epoch, Offer, Pid};
+
+use crate::body::Body;
+use crate::process::{Shared, Stand};
 
 use crate::{FrameName, Process, ResumedError};
 
@@ -9,6 +14,8 @@ use crate::{FrameName, Process, ResumedError};
 /// Dropping it drops the process: it has gone elsewhere, or is killed.
 pub struct Frozen {
     process: Process,
+    shared: Arc<Shared>,
+    body: Arc<Mutex<Option<Box<Body>>>>,
 }
 
 /// What an image says of the move that it is part of.
@@ -28,6 +35,11 @@ pub struct ImageWriter {
 }
 
 impl Frozen {
+    pub(crate) fn new(shared: Arc<Shared>, body: Box<Body>) -> Self {
+        let process = Process::of(&shared);
+        Self { process, shared, body: Arc::new(Mutex::new(Some(body))) }
+    }
+
     /// Whose it is.
     #[must_use]
     pub fn pid(&self) -> Pid {
@@ -62,7 +74,18 @@ impl Frozen {
 
     /// Lets the process go on where it stopped. Nothing is copied.
     pub fn resume(self) {
-        todo!()
+        let body = self.body.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Shared::resume(&self.shared, body.expect("it is taken here or when dropped"));
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // None if it was resumed.
+        let body = self.body.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if body.is_some() {
+            self.shared.set_stand(Stand::Ended);
+        }
     }
 }
 

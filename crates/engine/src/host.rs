@@ -12,12 +12,18 @@
 //! relative time must have been turned into a deadline that is kept (see `wasi`).
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use transform::abi;
+use wasmtime::StoreLimits;
 use wire::{Epoch, Pid};
 
-use crate::{Event, EventSink, Stream};
+use crate::raw::Control;
+use crate::wasi::{Blocked, View, Wasi};
+use crate::{Code, Event, EventSink, Stream};
 
 /// How much output may be written and not yet taken care of, before a write blocks.
 pub const OUTPUT_BYTES_MAX: usize = 1 << 20;
@@ -61,18 +67,46 @@ pub fn now() -> u64 {
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }
 
+/// How often a process that waits on its worker looks whether it could leave it.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// A process is wanted to freeze.
+pub(crate) const FREEZE: u32 = 1;
+
+/// A process is wanted to end.
+pub(crate) const KILL: u32 = 2;
+
+/// What a store holds.
+pub(crate) struct Host {
+    pub(crate) wasi: Wasi,
+    pub(crate) world: World,
+    /// The memory that the program exports, when an instance is there.
+    pub(crate) memory: Option<wasmtime::Memory>,
+    pub(crate) limits: StoreLimits,
+}
+
 /// What the engine lends to host calls.
 pub struct World {
     pid: Pid,
     /// What the process was asked to wait for by the host call that is under way.
     wait: Option<Wait>,
+    control: Control,
+    code: Arc<Code>,
+    /// Since when it has been on a worker.
+    since: Option<Instant>,
     shared: Arc<Outside>,
 }
 
 /// What a process shares with its handles, from any thread.
 pub(crate) struct Outside {
     events: EventSink,
+    /// [`FREEZE`] and [`KILL`].
+    wants: AtomicU32,
+    /// Nanoseconds on a worker, over all nodes, up to when it last left one.
+    cpu: AtomicU64,
     state: Mutex<State>,
+    /// Says that something a process may wait for has changed.
+    changed: Condvar,
 }
 
 struct State {
@@ -97,11 +131,50 @@ pub(crate) struct Streams {
     pub(crate) input: VecDeque<u8>,
     /// Whether the input ends there.
     pub(crate) ended: bool,
+    /// Nanoseconds on a worker, when it was frozen.
+    pub(crate) cpu: u64,
 }
 
 impl World {
-    pub(crate) fn new(pid: Pid, shared: Arc<Outside>) -> Self {
-        Self { pid, wait: None, shared }
+    pub(crate) fn new(pid: Pid, control: Control, code: Arc<Code>, shared: Arc<Outside>) -> Self {
+        Self { pid, wait: None, control, code, since: None, shared }
+    }
+
+    /// A worker enters the process.
+    pub(crate) fn enter(&mut self) {
+        self.since = Some(Instant::now());
+    }
+
+    /// The worker is out again. Says what the process waits for, if it has left to wait.
+    pub(crate) fn leave(&mut self) -> Option<Wait> {
+        if let Some(since) = self.since.take() {
+            self.shared.cpu.fetch_add(nanos(since.elapsed()), Ordering::Relaxed);
+        }
+        self.wait.take()
+    }
+
+    fn cpu(&self) -> Duration {
+        let now = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        Duration::from_nanos(self.shared.cpu()) + now
+    }
+
+    /// Waits on the worker, while the resume form is not compiled yet and the process could not go
+    /// on after an unwind. Says whether the wait is over.
+    fn wait_here(&self, wait: Wait) -> bool {
+        let mut state = self.shared.state();
+        loop {
+            if state.is_over(wait) {
+                return true;
+            }
+            if self.shared.wants() != 0 || self.code.is_resumable() {
+                return false;
+            }
+            let timeout = wait.deadline().map_or(LOOK_AGAIN, |deadline| {
+                LOOK_AGAIN.min(Duration::from_nanos(deadline.saturating_sub(now())))
+            });
+            let waited = self.shared.changed.wait_timeout(state, timeout);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// Whose world it is.
@@ -126,10 +199,7 @@ impl World {
     /// what is waited for has come. Only for imports that may block (see `transform`).
     pub fn block(&mut self, wait: Wait) {
         self.wait = Some(wait);
-    }
-
-    pub(crate) fn take_wait(&mut self) -> Option<Wait> {
-        self.wait.take()
+        self.control.set(abi::LEAVE.offset, 1);
     }
 
     /// Whether what the process does may not be seen yet. A host call that changes a file or takes
@@ -166,8 +236,30 @@ impl Outside {
         streams: Streams,
     ) -> Arc<Self> {
         let crate::Place { node, epoch } = place;
+        let cpu = AtomicU64::new(streams.cpu);
         let state = State { node, epoch, held, streams, unsaid: VecDeque::new() };
-        Arc::new(Self { events, state: Mutex::new(state) })
+        let (wants, changed) = (AtomicU32::new(0), Condvar::new());
+        Arc::new(Self { events, wants, cpu, state: Mutex::new(state), changed })
+    }
+
+    /// What the process is wanted to do.
+    pub(crate) fn wants(&self) -> u32 {
+        self.wants.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn want(&self, bits: u32) {
+        self.wants.fetch_or(bits, Ordering::SeqCst);
+        // Whoever waits looks at this under the lock.
+        drop(self.state());
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn unwant(&self, bits: u32) {
+        self.wants.fetch_and(!bits, Ordering::SeqCst);
+    }
+
+    pub(crate) fn cpu(&self) -> u64 {
+        self.cpu.load(Ordering::Relaxed)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -227,16 +319,19 @@ impl Outside {
             streams.input.extend(fresh);
             streams.fed += fresh.len() as u64;
         }
+        self.changed.notify_all();
         streams.fed
     }
 
     pub(crate) fn end_input(&self) {
         self.state().streams.ended = true;
+        self.changed.notify_all();
     }
 
     pub(crate) fn output_taken(&self, offset: u64) {
         let streams = &mut self.state().streams;
         streams.taken = streams.taken.max(offset.min(streams.written));
+        self.changed.notify_all();
     }
 
     pub(crate) fn set_epoch(&self, epoch: Epoch) {
@@ -255,30 +350,69 @@ impl Outside {
             offset += length;
         }
         state.held = false;
+        self.changed.notify_all();
     }
 
     pub(crate) fn streams(&self) -> Streams {
-        self.state().streams.clone()
+        Streams { cpu: self.cpu(), ..self.state().streams.clone() }
     }
 
     /// Whether what was waited for has come.
     pub(crate) fn is_over(&self, wait: Wait) -> bool {
-        let state = self.state();
-        match wait {
-            Wait::Until(deadline) => now() >= deadline,
-            Wait::Stdin(deadline) => {
-                matches!(state.input(), Input::Ready(_) | Input::Ended)
-                    || deadline.is_some_and(|deadline| now() >= deadline)
-            }
-            Wait::OutputRoom => {
-                state.streams.written - state.streams.taken < OUTPUT_BYTES_MAX as u64
-            }
-            Wait::Effects => !state.held,
+        self.state().is_over(wait)
+    }
+}
+
+impl View for Host {
+    fn wasi(&mut self) -> (&mut Wasi, &mut World) {
+        (&mut self.wasi, &mut self.world)
+    }
+
+    fn memory(&self) -> Option<wasmtime::Memory> {
+        self.memory
+    }
+
+    fn block(&mut self, wait: Wait) -> Blocked {
+        if self.world.wait_here(wait) {
+            return Blocked::Again;
+        }
+        self.world.block(wait);
+        Blocked::Unwind
+    }
+
+    fn cpu_time(&self) -> Option<Duration> {
+        Some(self.world.cpu())
+    }
+}
+
+impl Wait {
+    /// When it ends by itself, if it does.
+    pub(crate) fn deadline(self) -> Option<u64> {
+        match self {
+            Self::Until(deadline) => Some(deadline),
+            Self::Stdin(deadline) => deadline,
+            Self::OutputRoom | Self::Effects => None,
         }
     }
 }
 
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 impl State {
+    fn is_over(&self, wait: Wait) -> bool {
+        let past = |deadline: u64| now() >= deadline;
+        match wait {
+            Wait::Until(deadline) => past(deadline),
+            Wait::Stdin(deadline) => {
+                matches!(self.input(), Input::Ready(_) | Input::Ended) || deadline.is_some_and(past)
+            }
+            Wait::OutputRoom => self.streams.written - self.streams.taken < OUTPUT_BYTES_MAX as u64,
+            Wait::Effects => !self.held,
+        }
+    }
+
     fn input(&self) -> Input {
         match self.streams.input.len() {
             0 if self.streams.ended => Input::Ended,

@@ -31,16 +31,23 @@
 
 #![warn(missing_docs)]
 
+mod body;
+mod bundle;
+mod cache;
 mod code;
 mod config;
 mod error;
 mod event;
 mod frozen;
 mod host;
+mod instance;
+mod layout;
 mod process;
+mod raw;
 mod setup;
 mod thaw;
 pub mod wasi;
+mod worker;
 
 pub use code::{Code, Progress, Step};
 pub use config::{Config, Engine, Target};

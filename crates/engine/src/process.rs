@@ -1,17 +1,57 @@
 //! A handle on a process.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use transform::abi;
 use wire::{CodeHash, Epoch, Pid};
 
-use crate::{Needs, Wait};
+use crate::body::Body;
+use crate::code::Code;
+use crate::host::{FREEZE, KILL, Outside};
+use crate::raw::{Budget, Control};
+use crate::worker::Scheduler;
+use crate::{Dir, Needs, Wait, now};
 
 /// A process that was started or thawed here. A handle: cheap to clone, and harmless to keep after
 /// the process has ended or gone.
 #[derive(Clone)]
 pub struct Process {
-    shared: Arc<()>,
+    shared: Arc<Shared>,
+}
+
+/// What all handles of a process, its worker and its [`crate::Frozen`] share.
+pub(crate) struct Shared {
+    pub(crate) pid: Pid,
+    pub(crate) code: Arc<Code>,
+    pub(crate) outside: Arc<Outside>,
+    control: Control,
+    budget: Arc<Budget>,
+    dirs: Vec<Dir>,
+    stand: Mutex<Stand>,
+    scheduler: Arc<Scheduler>,
+    unwinds: AtomicU64,
+    /// When a freeze was asked for; 0: it was not.
+    asked: AtomicU64,
+    /// How long the last freeze took to come to pass, in nanoseconds; 0: there was none.
+    safepoint: AtomicU64,
+    /// Bytes of frames at the last unwind.
+    frames: AtomicU64,
+}
+
+/// Where a process is, and its body, if nobody else has it.
+pub(crate) enum Stand {
+    /// Waits for a worker.
+    Queued,
+    /// On a worker.
+    Running,
+    /// Waits for something.
+    Parked(Box<Body>, Wait),
+    /// With its [`crate::Frozen`].
+    Frozen,
+    /// Nowhere.
+    Ended,
 }
 
 /// What a process is doing.
@@ -45,79 +85,201 @@ pub struct Stats {
 }
 
 impl Process {
+    /// A process, and with it the handle. It is set going by the scheduler's queue.
+    pub(crate) fn launch(
+        scheduler: &Arc<Scheduler>,
+        pid: Pid,
+        outside: Arc<Outside>,
+        dirs: Vec<Dir>,
+        body: Body,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            pid,
+            code: body.code.clone(),
+            outside,
+            control: body.control.clone(),
+            budget: body.budget.clone(),
+            dirs,
+            stand: Mutex::new(Stand::Queued),
+            scheduler: scheduler.clone(),
+            unwinds: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
+            safepoint: AtomicU64::new(0),
+            frames: AtomicU64::new(0),
+        });
+        scheduler.push(shared.clone(), Box::new(body));
+        Self { shared }
+    }
+
+    pub(crate) fn of(shared: &Arc<Shared>) -> Self {
+        Self { shared: shared.clone() }
+    }
+
     /// Its id.
     #[must_use]
     pub fn pid(&self) -> Pid {
-        let _ = &self.shared;
-        todo!()
+        self.shared.pid
     }
 
     /// Its code's hash.
     #[must_use]
     pub fn code(&self) -> CodeHash {
-        todo!()
+        self.shared.code.hash()
     }
 
     /// What a node must have to take it over.
     #[must_use]
     pub fn needs(&self) -> Needs {
-        todo!()
+        let frames = self.shared.frames.load(Ordering::Relaxed);
+        Needs {
+            code: self.code(),
+            image_bytes: self.shared.budget.used() + frames,
+            dirs: self.shared.dirs.clone(),
+        }
     }
 
     /// What it is doing, and has used.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        todo!()
+        let shared = &self.shared;
+        let status = match &*shared.stand() {
+            Stand::Ended => Status::Ended,
+            Stand::Frozen => Status::Frozen,
+            _ if shared.outside.wants() & FREEZE != 0 => Status::Freezing,
+            Stand::Parked(_, wait) => Status::Waiting(*wait),
+            Stand::Queued | Stand::Running => Status::Running,
+        };
+        let safepoint = shared.safepoint.load(Ordering::Relaxed);
+        Stats {
+            status,
+            cpu: Duration::from_nanos(shared.outside.cpu()),
+            memory_bytes: shared.budget.used(),
+            unwinds: shared.unwinds.load(Ordering::Relaxed),
+            safepoint: (safepoint != 0).then(|| Duration::from_nanos(safepoint)),
+        }
     }
 
     /// Asks it to stop at its next safepoint. [`crate::Event::Frozen`] follows, or
     /// [`crate::Event::Ended`] if it ends first. Without effect on one that is frozen or ended.
     pub fn freeze(&self) {
-        todo!()
+        let stand = self.shared.stand();
+        if matches!(*stand, Stand::Frozen | Stand::Ended) {
+            return;
+        }
+        self.shared.asked.store(now(), Ordering::Relaxed);
+        self.shared.outside.want(FREEZE);
+        drop(stand);
+        self.shared.request();
+        Shared::nudge(&self.shared);
     }
 
     /// Takes back a request to freeze that has not come to pass. Where it came to pass meanwhile,
     /// [`crate::Event::Frozen`] says so, and the caller resumes it.
     pub fn cancel_freeze(&self) {
-        todo!()
+        self.shared.outside.unwant(FREEZE);
     }
 
     /// Ends it. [`crate::Event::Ended`] follows, with [`crate::Outcome::Killed`], unless it has
-    /// ended; a frozen one ends when its [`crate::Frozen`] is resumed or dropped.
+    /// ended; a frozen one ends when its [`crate::Frozen`] is resumed.
     pub fn kill(&self) {
-        todo!()
+        self.shared.outside.want(KILL);
+        self.shared.request();
+        Shared::nudge(&self.shared);
     }
 
     /// Feeds its standard input. The offset counts the bytes fed since it was born: bytes before
     /// the end of what it was fed are skipped, so that input may be sent again after a move.
     /// Returns the offset after which the next byte is wanted; there is room for
-    /// `INPUT_BYTES_MAX` bytes beyond what it has taken, and more than that is not kept.
+    /// [`crate::INPUT_BYTES_MAX`] bytes beyond what it has taken, and more than that is not kept.
     pub fn stdin(&self, offset: u64, bytes: &[u8]) -> u64 {
-        let _ = (offset, bytes);
-        todo!()
+        let fed = self.shared.outside.feed(offset, bytes);
+        Shared::nudge(&self.shared);
+        fed
     }
 
     /// Says that its standard input ends after what it was fed.
     pub fn stdin_end(&self) {
-        todo!()
+        self.shared.outside.end_input();
+        Shared::nudge(&self.shared);
     }
 
     /// Says that its output up to this offset has been taken care of. It blocks when
-    /// `OUTPUT_BYTES_MAX` bytes have not.
+    /// [`crate::OUTPUT_BYTES_MAX`] bytes have not.
     pub fn output_taken(&self, offset: u64) {
-        let _ = offset;
-        todo!()
+        self.shared.outside.output_taken(offset);
+        Shared::nudge(&self.shared);
     }
 
     /// Lets what it does be seen: from now on its output is delivered (what was held back, first),
     /// and host calls that change files or take input go on.
     pub fn release_effects(&self) {
-        todo!()
+        self.shared.outside.release(self.shared.pid);
+        Shared::nudge(&self.shared);
     }
 
     /// Changes the epoch that it reads in `/whimbrel/epoch`.
     pub fn set_epoch(&self, epoch: Epoch) {
-        let _ = epoch;
-        todo!()
+        self.shared.outside.set_epoch(epoch);
+    }
+}
+
+impl Shared {
+    pub(crate) fn stand(&self) -> MutexGuard<'_, Stand> {
+        self.stand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_stand(&self, stand: Stand) {
+        *self.stand() = stand;
+    }
+
+    /// Asks the program to unwind at its next safepoint.
+    pub(crate) fn request(&self) {
+        self.control.set(abi::LOOP.offset, abi::REQUEST);
+        self.control.set(abi::ENTRY.offset, abi::REQUEST);
+    }
+
+    /// Takes [`Shared::request`] back.
+    pub(crate) fn withdraw(&self) {
+        self.control.clear(abi::LOOP.offset, abi::REQUEST);
+        self.control.clear(abi::ENTRY.offset, abi::REQUEST);
+    }
+
+    /// Lets a parked process go on if what it waits for has come, or if something is wanted of it.
+    pub(crate) fn nudge(shared: &Arc<Self>) {
+        let mut stand = shared.stand();
+        let Stand::Parked(_, wait) = &*stand else { return };
+        if shared.outside.wants() == 0 && !shared.outside.is_over(*wait) {
+            return;
+        }
+        let Stand::Parked(body, _) = std::mem::replace(&mut *stand, Stand::Queued) else {
+            unreachable!("it was just parked")
+        };
+        drop(stand);
+        shared.scheduler.push(shared.clone(), body);
+    }
+
+    /// A frozen process goes on.
+    pub(crate) fn resume(shared: &Arc<Self>, body: Box<Body>) {
+        shared.set_stand(Stand::Queued);
+        shared.scheduler.push(shared.clone(), body);
+    }
+
+    /// A freeze comes to pass.
+    pub(crate) fn freezes(&self) {
+        *self.stand() = Stand::Frozen;
+        self.outside.unwant(FREEZE);
+        let asked = self.asked.swap(0, Ordering::Relaxed);
+        if asked != 0 {
+            self.safepoint.store(now().saturating_sub(asked).max(1), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn count_unwind(&self) {
+        self.unwinds.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes how large the frames are.
+    pub(crate) fn measure(&self, body: &Body) {
+        self.frames.store(body.frames_bytes_max(), Ordering::Relaxed);
     }
 }

@@ -11,7 +11,10 @@
 //! The control memory is always lent and never looked at as a slice: [`Control`] has atomic
 //! operations on its words only, and so has the transformed code.
 
-#![expect(unsafe_code, reason = "mmap, shared control words and compiled code have no safe interface")]
+#![expect(
+    unsafe_code,
+    reason = "mmap, shared control words and compiled code have no safe interface"
+)]
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -113,7 +116,8 @@ impl Reservation {
             rustix::mm::mmap_anonymous(ptr::null_mut(), reserved, ProtFlags::empty(), flags)?
         };
         let base = NonNull::new(base.cast()).expect("mmap does not map address zero");
-        let reservation = Self { base, reserved, capacity, accessible: AtomicUsize::new(0), budget };
+        let reservation =
+            Self { base, reserved, capacity, accessible: AtomicUsize::new(0), budget };
         reservation.grow(bytes)?;
         Ok(reservation)
     }
@@ -157,7 +161,10 @@ impl Reservation {
     }
 
     fn word(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset.is_multiple_of(4) && offset + 4 <= self.bytes(), "a word of the control page");
+        assert!(
+            offset.is_multiple_of(4) && offset + 4 <= self.bytes(),
+            "a word of the control page"
+        );
         // SAFETY: in bounds and aligned (the base is page-aligned), and live as long as `self`.
         // Only `Control` calls this, on a control memory, of which every access is atomic: those
         // of the transformed code are `i32.atomic` instructions, and no slice of it is ever made.
@@ -212,11 +219,7 @@ impl Mapping {
     pub(crate) fn prefer_large_pages(&mut self) {
         // SAFETY: advice on our own range; it changes no byte.
         let advised = unsafe {
-            rustix::mm::madvise(
-                self.0.base.as_ptr().cast(),
-                self.0.bytes(),
-                Advice::LinuxHugepage,
-            )
+            rustix::mm::madvise(self.0.base.as_ptr().cast(), self.0.bytes(), Advice::LinuxHugepage)
         };
         // A kernel without large pages has small ones.
         let _ = advised;
@@ -279,7 +282,8 @@ unsafe impl MemoryCreator for Creator {
     ) -> Result<Box<dyn LinearMemory>, String> {
         if reserved == Some(HEAP_RESERVATION_BYTES) {
             let heap = Reservation::new(minimum, HEAP_RESERVATION_BYTES, guard, None);
-            return heap.map_or_else(|e| Err(e.to_string()), |heap| Ok(Box::new(Lent(Arc::new(heap)))));
+            let heap = heap.map_err(|error| error.to_string())?;
+            return Ok(Box::new(Lent(Arc::new(heap))));
         }
         let lent = PREPARED.with_borrow_mut(VecDeque::pop_front);
         let lent = lent.ok_or("a memory was asked for that was not prepared")?;
