@@ -248,6 +248,8 @@ fn settings(target: Target, stack: usize) -> wasmtime::Result<wasmtime::Config> 
         .wasm_exceptions(true)
         .wasm_branch_hinting(true)
         .max_wasm_stack(stack)
+        // There are no such stacks, but Wasmtime compares.
+        .async_stack_size(stack)
         .with_host_memory(Arc::new(Creator))
         // Memories are ours, and no image of Wasmtime's is mapped into them.
         .memory_init_cow(false)

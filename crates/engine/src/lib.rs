@@ -58,3 +58,6 @@ pub use host::{INPUT_BYTES_MAX, Input, OUTPUT_BYTES_MAX, Wait, World, now};
 pub use process::{Process, Stats, Status};
 pub use setup::{Dir, Needs, Place, Setup};
 pub use thaw::{Staged, Thaw};
+
+#[cfg(test)]
+mod tests;
