@@ -136,6 +136,14 @@ impl Code {
         self.resume().map(drop)
     }
 
+    /// Bytes of machine code: of the run form, and of the resume form if it is ready.
+    #[must_use]
+    pub fn machine_code_bytes(&self) -> (usize, Option<usize>) {
+        let bytes = |compiled: &Compiled| compiled.pre.module().text().len();
+        let resume = self.resume.get().and_then(|made| made.as_ref().ok());
+        (bytes(&self.run), resume.map(bytes))
+    }
+
     pub(crate) fn run(&self) -> &Compiled {
         &self.run
     }

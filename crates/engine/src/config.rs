@@ -240,7 +240,7 @@ impl Drop for Inner {
 
 /// How Wasmtime is set up. What a program computes must not depend on the machine: NaNs and
 /// relaxed SIMD are the same everywhere.
-fn settings(target: Target, stack: usize) -> wasmtime::Result<wasmtime::Config> {
+pub(crate) fn settings(target: Target, stack: usize) -> wasmtime::Result<wasmtime::Config> {
     let mut settings = wasmtime::Config::new();
     settings
         .cranelift_nan_canonicalization(true)

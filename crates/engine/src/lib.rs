@@ -42,6 +42,7 @@ mod frozen;
 mod host;
 mod instance;
 mod layout;
+mod plain;
 mod process;
 mod raw;
 mod setup;
@@ -55,6 +56,7 @@ pub use error::{CodeError, ConfigError, ImageError, ResumedError, StartError, Th
 pub use event::{Event, EventSink, FrameName, Limit, Outcome, Stream, TrapReport};
 pub use frozen::{Frozen, ImageWriter, Stamp};
 pub use host::{INPUT_BYTES_MAX, Input, OUTPUT_BYTES_MAX, Wait, World, now};
+pub use plain::{Plain, PlainCode, Ran};
 pub use process::{Process, Stats, Status};
 pub use setup::{Dir, Needs, Place, Setup};
 pub use thaw::{Staged, Thaw};
