@@ -32,7 +32,7 @@ pub enum Errno {
     /// In use.
     Busy = 10,
     /// Exists already.
-    Exists = 17,
+    Exists = 20,
     /// An address outside the memory.
     Fault = 21,
     /// Too large for a file.

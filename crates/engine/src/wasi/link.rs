@@ -14,7 +14,8 @@ use super::{Blocked, View};
 /// The modules whose functions this host serves: preview 1 and preview 0.
 pub const MODULES: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];
 
-/// A function that a module imports from one of [`MODULES`] and that this host does not have.
+/// A function that a module imports from one of [`MODULES`] and that this host does not have, or
+/// has with other parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
     /// The module it is imported from.
@@ -29,11 +30,11 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Lists the functions, once: [`NAMES`] and the definitions are made from the same lines.
+/// Lists the functions, once: [`FUNCTIONS`] and the definitions are made from the same lines.
 macro_rules! functions {
-    ($($name:ident($($arg:ident: $type:ty),*);)*) => {
-        /// The functions of both previews.
-        const NAMES: &[&str] = &[$(stringify!($name)),*];
+    ($($name:ident($($arg:ident: $type:ident),*);)*) => {
+        /// The functions of both previews, with the types of their parameters.
+        const FUNCTIONS: &[(&str, &[&str])] = &[$((stringify!($name), &[$(stringify!($type)),*])),*];
 
         fn define<T: View>(linker: &mut Linker<T>, module: &str, preview: Preview) -> wasmtime::Result<()> {
             $(linker.func_wrap(
@@ -152,20 +153,42 @@ fn missing(module: &Module) -> impl Iterator<Item = (Missing, FuncType)> {
     module.imports().filter_map(move |import| {
         let (module, name) = (import.module(), import.name());
         let ExternType::Func(function) = import.ty() else { return None };
-        let served = NAMES.contains(&name) || name == EXIT;
-        if !MODULES.contains(&module) || served || !seen.insert((module, name)) {
+        if !MODULES.contains(&module) || is_served(name, &function) || !seen.insert((module, name))
+        {
             return None;
         }
         Some((Missing { module: module.into(), name: name.into() }, function))
     })
 }
 
+/// Whether there is such a function with such a type. Another host's extension may have taken the
+/// name for something else.
+fn is_served(name: &str, function: &FuncType) -> bool {
+    let fits = |types: &[&str]| {
+        let wide = |kind| matches!(kind, ValType::I64);
+        let narrow = |kind| matches!(kind, ValType::I32);
+        function.params().len() == types.len()
+            && function.params().zip(types).all(|(found, wanted)| match *wanted {
+                "u64" | "i64" => wide(found),
+                _ => narrow(found),
+            })
+    };
+    if name == EXIT {
+        return fits(&["u32"]) && function.results().len() == 0;
+    }
+    FUNCTIONS.iter().any(|(served, types)| *served == name && fits(types))
+        && function.results().len() == 1
+        && function.results().all(|kind| matches!(kind, ValType::I32))
+}
+
 /// Defines each of [`missing_imports`] as a function that does nothing but answer `nosys`, with a
-/// warning the first time. For programs that import more than they call.
+/// warning the first time. For programs that import more than they call. Comes after [`link`], and
+/// takes the place of a function that is there with another type.
 ///
 /// # Errors
-/// One of them is defined already.
+/// A module other than WASI's names is never touched, so that there is none to be expected.
 pub fn link_stubs<T: View>(linker: &mut Linker<T>, module: &Module) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
     for (missing, function) in missing(module) {
         let Missing { module, name } = missing.clone();
         let warned = AtomicBool::new(false);
@@ -179,6 +202,7 @@ pub fn link_stubs<T: View>(linker: &mut Linker<T>, module: &Module) -> wasmtime:
             Ok(())
         })?;
     }
+    linker.allow_shadowing(false);
     Ok(())
 }
 

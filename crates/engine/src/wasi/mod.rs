@@ -176,3 +176,6 @@ fn granted((index, mount): (usize, &Mount)) -> Result<Object, Error> {
 pub fn check(dirs: &[Dir]) -> Result<(), Error> {
     dirs.iter().try_for_each(|dir| Mount::new(dir.clone()).map(drop))
 }
+
+#[cfg(test)]
+mod tests;
