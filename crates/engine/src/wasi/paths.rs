@@ -242,7 +242,7 @@ impl Call<'_> {
         self.await_effects()?;
         let (old_parent, old_name) = beneath::parent(old_dir, old)?;
         let (new_parent, new_name) = beneath::parent(new_dir, new)?;
-        refuse_slash(&old_parent, old_name)?;
+        refuse_slash(&old_parent, old_name, Errno::Permission)?;
         let flags = AtFlags::empty();
         rustix::fs::linkat(old_parent, old_name, new_parent, new_name, flags).map_err(across)?;
         Ok(())
@@ -266,9 +266,8 @@ impl Call<'_> {
         self.await_effects()?;
         let (parent, name) = beneath::parent(dir, path)?;
         if name.ends_with('/') {
-            // The system says the same of each, but not on all file systems.
-            let taken = beneath::stat(dir, path.trim_end_matches('/'), false).is_ok();
-            return Err(if taken { Errno::Exists } else { Errno::NoEntry }.into());
+            // Only a directory has such a name, and a link is none.
+            refuse_slash(&parent, name, Errno::Exists)?;
         }
         Ok(rustix::fs::symlinkat(target, parent, name)?)
     }
@@ -293,7 +292,7 @@ impl Call<'_> {
         };
         descriptor.may(Rights::PATH_READLINK)?;
         let (parent, name) = beneath::parent(directory.handle.as_fd(), path)?;
-        refuse_slash(&parent, name)?;
+        refuse_slash(&parent, name, Errno::Invalid)?;
         let target = rustix::fs::readlinkat(parent, name, vec![])?.into_bytes();
         let used = target.len().min(room as usize);
         self.guest.write(at, &target[..used])?;
@@ -384,15 +383,15 @@ fn refuse_change(dir: BorrowedFd<'_>, path: &str, asked: &Asked) -> Result<(), E
 }
 
 /// A slash after a name makes the system follow a link there, by itself and out of the sandbox. So
-/// where it would, such a name is only told what is wrong with it.
-fn refuse_slash(parent: &impl AsFd, name: &str) -> Result<(), Errno> {
+/// where it would, such a name is only told what is wrong with it; `directory`, if it names one.
+fn refuse_slash(parent: &impl AsFd, name: &str, directory: Errno) -> Result<(), Errno> {
     let trimmed = name.trim_end_matches('/');
     if trimmed.len() == name.len() {
         return Ok(());
     }
     let stat = beneath::stat(parent.as_fd(), trimmed, false)?;
     match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
-        rustix::fs::FileType::Directory => Err(Errno::Invalid),
+        rustix::fs::FileType::Directory => Err(directory),
         _ => Err(Errno::NotDirectory),
     }
 }
