@@ -3,16 +3,30 @@
 #![forbid(unsafe_code)]
 
 pub mod abi;
+mod analyze;
+mod body;
 mod error;
 pub mod index;
+mod liveness;
 mod options;
+mod parse;
+mod plan;
 mod report;
+mod rewrite;
 pub mod sites;
+mod table;
 
 pub use error::{Error, Place};
 pub use options::{Options, Polls};
 pub use report::Report;
 pub use sites::Sites;
+
+use std::sync::Mutex;
+
+use body::Body;
+use index::{FuncIdx, Idx};
+use plan::Plan;
+use rewrite::{Added, Context, Form, Rewritten, Types};
 
 /// Both forms of a module, and what a host needs to know about them.
 #[derive(Clone, Debug)]
@@ -28,8 +42,78 @@ pub struct Transformed {
     pub report: Report,
 }
 
+/// A function in both forms, and its sites.
+struct Done {
+    run: Option<Rewritten>,
+    resume: Option<Rewritten>,
+    function: sites::Function,
+    loops_without_poll: u32,
+    calls_without_test: u32,
+}
+
 /// Transforms a core module.
 pub fn transform(wasm: &[u8], options: &Options) -> Result<Transformed, Error> {
-    let _ = (wasm, options);
-    todo!("transform")
+    let mut module = parse::parse(wasm)?;
+    let analysis = analyze::analyze(&mut module, options)?;
+    let module = module;
+    let context = |form| Context {
+        module: &module,
+        analysis: &analysis,
+        polls: options.polls,
+        form,
+        added: Added::new(&module, &analysis),
+        types: Mutex::new(Types::new(&module)),
+    };
+    let (run, resume) = (context(Form::Run), context(Form::Resume));
+    let mut done = Vec::new();
+    for at in module.imported_functions.len()..module.functions.len() {
+        done.push(function(&run, &resume, FuncIdx::new(at))?);
+    }
+    let (sites, mut report) = table::describe(&module, &analysis, &done);
+    let (runs, resumes): (Vec<_>, Vec<_>) =
+        done.into_iter().map(|done| (done.run, done.resume)).unzip();
+    let run = rewrite::assemble(&run, &runs);
+    let resume = rewrite::assemble(&resume, &resumes);
+    report.original_bytes = wasm.len() as u64;
+    report.run_bytes = run.len() as u64;
+    report.resume_bytes = resume.len() as u64;
+    debug_assert!(valid(&run) && valid(&resume));
+    Ok(Transformed { run, resume, sites, report })
+}
+
+fn function(
+    run: &Context<'_, '_>,
+    resume: &Context<'_, '_>,
+    index: FuncIdx,
+) -> Result<Done, Error> {
+    let analysis = run.analysis;
+    let body = Body::read(run.module, index)?;
+    let plan: Plan = plan::plan(run.module, analysis, &body)?;
+    let function = sites::Function {
+        name: run.module.name(index),
+        ty: run.module.functions[index].ty,
+        tail_calls: analysis.tail_calls[index],
+        frame_bytes: plan.frame_bytes,
+        sites: plan.public_sites(&body),
+    };
+    let changed = !plan.sites.is_empty() || analysis.edited[index] || body.is_wrapper();
+    let rewritten = |context, changed: bool| changed.then(|| rewrite::rewrite(context, &body, &plan));
+    Ok(Done {
+        run: rewritten(run, changed),
+        resume: rewritten(resume, changed || analysis.tail_calls[index]),
+        function,
+        loops_without_poll: plan.loops_without_poll,
+        calls_without_test: plan.calls_without_test,
+    })
+}
+
+/// Whether our output is valid; if not, it is printed, and where it is wrong.
+fn valid(wasm: &[u8]) -> bool {
+    let Err(error) = wasmparser::Validator::new().validate_all(wasm) else { return true };
+    match wasmprinter::print_bytes(wasm) {
+        Ok(text) if text.len() < 200_000 => eprintln!("{text}"),
+        _ => {}
+    }
+    eprintln!("the transform's output is not valid: {error}");
+    false
 }

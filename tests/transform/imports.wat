@@ -1,0 +1,26 @@
+;; Imports that block: cancelled, and issued again with the same arguments after the thaw.
+;; call run i32:3
+(module
+  (import "env" "read" (func $read (param i32 i64 f32) (result i32)))
+  (import "env" "both" (func $both (result i32 i64)))
+  (import "env" "done" (func $done (param i32)))
+  (memory (export "memory") 1)
+  (data $d "hello")
+  (start $init)
+  (func $init (call $done (i32.const 42)))
+  (func (export "run") (param $n i32) (result i64)
+    (local $v v128)
+    (local.set $v (v128.const i32x4 1 2 3 4))
+    (memory.init $d (i32.const 8) (i32.const 0) (i32.const 5))
+    (data.drop $d)
+    (loop $l
+      (i32.store (i32.const 0)
+        (i32.add (i32.load (i32.const 0)) (call $read (local.get $n) (i64.const 5) (f32.const 2.5))))
+      (local.set $v (i32x4.add (local.get $v) (i32x4.splat (local.get $n))))
+      (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+    (call $both)
+    (call $done (i32x4.extract_lane 2 (local.get $v)))
+    (drop (call $read (i32.const 0) (i64.const 0) (f32.const 0)))
+    (local.set $n (i32.const 8))
+    (i64.add (i64.extend_i32_u (local.get $n)))
+    (return (i64.add (i64.extend_i32_u (i32.load (i32.const 8)))))))
