@@ -184,8 +184,7 @@ fn add_wrappers(
     let mut wrappers = HashMap::new();
     for import in escaping {
         let ty = module.functions[import].ty;
-        let wrapper =
-            module.functions.push(Function { ty, body: Some(Source::Wrapper(import)) });
+        let wrapper = module.functions.push(Function { ty, body: Some(Source::Wrapper(import)) });
         facts.push(Facts { calls: vec![import], ..Facts::default() });
         escaped.remove(&import);
         escaped.insert(wrapper);

@@ -97,7 +97,8 @@ impl<'a> Body<'a> {
             ty: validate.ty,
             features: validate.features,
         };
-        let mut validator = validate.into_validator(wasmparser::FuncValidatorAllocations::default());
+        let mut validator =
+            validate.into_validator(wasmparser::FuncValidatorAllocations::default());
         let mut reader = code.get_binary_reader();
         validator.read_locals(&mut reader)?;
         for local in body.params..validator.len_locals() {

@@ -97,7 +97,8 @@ fn function(
         sites: plan.public_sites(&body),
     };
     let changed = !plan.sites.is_empty() || analysis.edited[index] || body.is_wrapper();
-    let rewritten = |context, changed: bool| changed.then(|| rewrite::rewrite(context, &body, &plan));
+    let rewritten =
+        |context, changed: bool| changed.then(|| rewrite::rewrite(context, &body, &plan));
     Ok(Done {
         run: rewritten(run, changed),
         resume: rewritten(resume, changed || analysis.tail_calls[index]),

@@ -253,9 +253,8 @@ impl Builder {
 
     /// A call within a `try_table` can go on in a catch clause.
     fn call(&mut self, body: &Body<'_>, at: u32) {
-        let trying = |&label: &u32| {
-            matches!(body.ops[label as usize].operator, Operator::TryTable { .. })
-        };
+        let trying =
+            |&label: &u32| matches!(body.ops[label as usize].operator, Operator::TryTable { .. });
         if self.labels.iter().any(trying) {
             self.exceptions(body);
             self.cut(at + 1);

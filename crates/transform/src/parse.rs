@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use wasmparser::{
     BinaryReaderError, Data, DataKind, Element, ElementItems, ElementKind, Encoding, Export,
-    ExternalKind, FuncToValidate, FunctionBody, GlobalType, Imports, KnownCustom, MemoryType,
-    Name, Operator, Parser, Payload, SectionLimited, TableType, TagType, TypeRef, ValidPayload,
+    ExternalKind, FuncToValidate, FunctionBody, GlobalType, Imports, KnownCustom, MemoryType, Name,
+    Operator, Parser, Payload, SectionLimited, TableType, TagType, TypeRef, ValidPayload,
     Validator, ValidatorResources, WasmFeatures,
 };
 

@@ -304,8 +304,7 @@ impl Planner<'_, '_> {
             ValueType::ExnRef => "an exception reference that is live at a safepoint",
             _ => "an external reference that is live at a safepoint",
         };
-        let offset =
-            if op == NONE { self.body.offset } else { self.body.ops[op as usize].start };
+        let offset = if op == NONE { self.body.offset } else { self.body.ops[op as usize].start };
         let place = self.module.place(self.body.function, offset as usize);
         Error::Unsupported { feature: feature.to_owned(), place }
     }
@@ -333,9 +332,8 @@ impl Planner<'_, '_> {
 
     /// The regions around an operator, outermost first.
     fn path(&self, op: u32) -> Vec<u32> {
-        let around = self.headers.iter().filter(|(at, header)| {
-            op != NONE && **at < op && op < header.end
-        });
+        let around =
+            self.headers.iter().filter(|(at, header)| op != NONE && **at < op && op < header.end);
         let mut path: Vec<u32> = around.map(|(at, _)| *at).collect();
         path.sort_unstable();
         path
@@ -347,8 +345,6 @@ impl Planner<'_, '_> {
             return found.locals.contains(local);
         }
         let mut operands = found.operands.iter().enumerate();
-        operands.any(|(at, &ty)| {
-            self.plan.temporaries.map.get(&(at as u32, ty)) == Some(&local)
-        })
+        operands.any(|(at, &ty)| self.plan.temporaries.map.get(&(at as u32, ty)) == Some(&local))
     }
 }

@@ -7,11 +7,7 @@ use crate::parse::{Module, value_type};
 use crate::report::Report;
 use crate::sites::{Function, Global, Memory, Segment, SiteKind, Sites, Table, ValueType};
 
-pub(crate) fn describe(
-    module: &Module<'_>,
-    analysis: &Analysis,
-    done: &[Done],
-) -> (Sites, Report) {
+pub(crate) fn describe(module: &Module<'_>, analysis: &Analysis, done: &[Done]) -> (Sites, Report) {
     let mut functions = IndexVec::new();
     for (index, function) in module.functions.iter_enumerated() {
         if index.index() < module.imported_functions.len() {

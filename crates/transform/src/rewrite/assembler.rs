@@ -148,8 +148,7 @@ impl Assembler {
 }
 
 /// The type of exceptions, which the encoder has no name for.
-const EXN: HeapType =
-    HeapType::Abstract { shared: false, ty: wasm_encoder::AbstractHeapType::Exn };
+const EXN: HeapType = HeapType::Abstract { shared: false, ty: wasm_encoder::AbstractHeapType::Exn };
 
 /// A place in a memory; frames are packed, so nothing is aligned.
 pub(crate) fn unaligned(offset: u32, memory: u32) -> MemArg {

@@ -12,7 +12,7 @@ use super::assembler::{Assembler, Label};
 use super::{Context, Form};
 use crate::abi;
 use crate::body::{Body, NONE};
-use crate::index::{FuncIdx, LocalIdx};
+use crate::index::{FuncIdx, LocalIdx, SiteIdx};
 use crate::options::Polls;
 use crate::plan::{Plan, Temporaries};
 use crate::sites::{SiteKind, ValueType};
@@ -59,11 +59,7 @@ pub(super) struct Rewriter<'p, 'a> {
 }
 
 /// Rewrites a function that has sites, or that forwards a rewind.
-pub(crate) fn rewrite<'a>(
-    context: &Context<'_, 'a>,
-    body: &Body<'a>,
-    plan: &Plan,
-) -> Rewritten {
+pub(crate) fn rewrite<'a>(context: &Context<'_, 'a>, body: &Body<'a>, plan: &Plan) -> Rewritten {
     let mut rewriter = Rewriter {
         context,
         body,
@@ -107,8 +103,7 @@ impl<'a> Rewriter<'_, 'a> {
     fn finish(self) -> Rewritten {
         let locals = self.body.locals.iter().skip(self.body.params as usize);
         let declared = locals.chain(self.temporaries.types()).map(|&ty| super::encoded(ty));
-        let mut body =
-            wasm_encoder::Function::new_with_locals_types(declared).into_raw_body();
+        let mut body = wasm_encoder::Function::new_with_locals_types(declared).into_raw_body();
         let prefix = body.len() as u32;
         body.extend_from_slice(&self.out.bytes);
         let mut hints = self.out.hints;
@@ -301,16 +296,21 @@ impl<'a> Rewriter<'_, 'a> {
             SiteKind::Entry | SiteKind::Loop => unreachable!("it is a call"),
         };
         self.stack.extend_from_slice(&results);
+        if again {
+            // Before the results go where the arguments are.
+            self.test(site, kind);
+        }
         if self.context.form == Form::Resume {
             self.keep();
             self.out.end(Label::After(at));
         }
-        self.test(kind);
-        self.out.br_if_unlikely(Label::Spill(site.0));
+        if !again {
+            self.test(site, kind);
+        }
     }
 
-    /// Pushes what is not zero if the call came back because the program stops.
-    fn test(&mut self, kind: SiteKind) {
+    /// Goes to the spill code if the call came back because the program stops.
+    pub(super) fn test(&mut self, site: SiteIdx, kind: SiteKind) {
         let added = &self.context.added;
         if let SiteKind::Import(_) = kind {
             let at = wasm_encoder::MemArg {
@@ -322,6 +322,7 @@ impl<'a> Rewriter<'_, 'a> {
         } else {
             self.out.sink().global_get(added.state);
         }
+        self.out.br_if_unlikely(Label::Spill(site.0));
     }
 
     /// Opens a block, an `if` or a loop.

@@ -286,7 +286,8 @@ impl Rewriter<'_, '_> {
         let op = &self.body.ops[at as usize];
         let pops = op.pops as usize;
         let arguments = op.height as usize - pops;
-        let results = match self.plan.sites[site].kind {
+        let kind = self.plan.sites[site].kind;
+        let results = match kind {
             SiteKind::Import(function) => {
                 self.out.sink().call(self.context.added.finish);
                 let signature = self.context.signature(function).clone();
@@ -295,6 +296,7 @@ impl Rewriter<'_, '_> {
                     self.out.get(local);
                 }
                 self.out.sink().call(function.0);
+                self.test(site, kind);
                 signature.results
             }
             SiteKind::Call(function) => {

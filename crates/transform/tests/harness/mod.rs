@@ -157,7 +157,11 @@ pub struct Program {
 
 impl Program {
     /// The original, which cannot be frozen.
-    pub fn plain(store: &mut World, original: &Module, sites: &Sites) -> Option<wasmtime::Result<Self>> {
+    pub fn plain(
+        store: &mut World,
+        original: &Module,
+        sites: &Sites,
+    ) -> Option<wasmtime::Result<Self>> {
         let imports = imports(store, original)?;
         store.data_mut().control = None;
         Some(Instance::new(&mut *store, original, &imports).map(|instance| Self {
@@ -212,7 +216,12 @@ impl Program {
     }
 
     /// Calls an export, through as many freezes and thaws as it takes.
-    pub fn call(&mut self, store: &mut World, name: &str, args: &[Val]) -> wasmtime::Result<Vec<Val>> {
+    pub fn call(
+        &mut self,
+        store: &mut World,
+        name: &str,
+        args: &[Val],
+    ) -> wasmtime::Result<Vec<Val>> {
         let mut args = args.to_vec();
         loop {
             let function = self.instance.get_func(&mut *store, name).expect("the export is there");
@@ -485,7 +494,12 @@ impl Case {
 
     /// Runs calls on the transformed module, frozen at every so many-th poll. Also returns how
     /// often it was frozen.
-    pub fn frozen(&self, calls: &[(String, Vec<Val>)], every: u64, blocking: bool) -> (Vec<Outcome>, u64) {
+    pub fn frozen(
+        &self,
+        calls: &[(String, Vec<Val>)],
+        every: u64,
+        blocking: bool,
+    ) -> (Vec<Outcome>, u64) {
         let mut store = Store::new(&self.engine, Host { blocking, ..Host::default() });
         let program = Program::start(
             &mut store,
