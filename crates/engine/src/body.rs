@@ -129,7 +129,7 @@ impl Body {
     }
 
     /// Takes the state out of the instance, which ends, and the memories back.
-    pub(crate) fn vacate(&mut self) -> Result<(&mut Host, &Values, &mut Vec<Mapping>), Broken> {
+    pub(crate) fn vacate(&mut self) -> Result<Vacated<'_>, Broken> {
         let (host, values) = self.take()?;
         self.seat = Seat::Bare(host, values);
         match &mut self.seat {
@@ -156,6 +156,9 @@ impl Body {
         frames.map(|(_, mapping)| mapping.size() as u64).sum()
     }
 }
+
+/// A process's state when no instance has it.
+pub(crate) type Vacated<'a> = (&'a mut Host, &'a Values, &'a mut [Mapping]);
 
 /// What a thaw has put together.
 pub(crate) struct Parts {

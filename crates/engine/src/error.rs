@@ -77,37 +77,29 @@ pub enum StartError {
     Instantiate(String),
 }
 
-/// An image cannot be read. Nothing was started.
-pub type ImageError = ThawError;
-
 /// An image cannot be thawed. Nothing was started, and the image is as it was.
 #[derive(Debug, Error)]
 pub enum ThawError {
     /// The image names code that is not here. Fetch it, [`crate::Engine::load`] it, and thaw anew.
     #[error("the image is of code {0}, which is not here")]
     CodeMissing(CodeHash),
-    /// The image does not decode, or says what cannot be.
-    #[error("image: {0}")]
-    Format(String),
-    /// The image is of another version.
-    #[error("image of version {found}, this program reads versions {oldest} to {newest}")]
-    Version {
-        /// The image's version.
-        found: u16,
-        /// The oldest version that is read here.
-        oldest: u16,
-        /// The newest version that is read here.
-        newest: u16,
+    /// The image is damaged, ends early, is of another version, or is none.
+    #[error(transparent)]
+    Image(#[from] wire::image::ImageError),
+    /// A part of the image does not decode, though its checksum is right.
+    #[error("image: {part}: {what}")]
+    Malformed {
+        /// Which part.
+        part: wire::image::Kind,
+        /// What is wrong with it.
+        what: String,
     },
-    /// The image ends before its end record.
-    #[error("image ends early, at byte {0}")]
-    Truncated(u64),
     /// The image is of other code than the one it is thawed with.
     #[error("the image does not fit its code: {0}")]
     Foreign(String),
     /// Something that the process holds is not here.
     #[error("the process needs what is not here: {0}")]
-    Binding(String),
+    Binding(#[from] crate::wasi::Error),
     /// The resume form could not be made ready.
     #[error(transparent)]
     Code(#[from] CodeError),
@@ -116,8 +108,16 @@ pub enum ThawError {
     Io(#[from] io::Error),
 }
 
-/// The process was resumed or dropped while its image was being written: the rest of the image is
-/// not to be had, and what was written of it is worthless.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("the process is no longer frozen")]
-pub struct ResumedError;
+/// An image cannot be written to its end. What was written of it is worthless.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum WriteError {
+    /// The process was resumed or dropped meanwhile.
+    #[error("the process is no longer frozen")]
+    Resumed,
+    /// Something that the process has cannot travel. It is frozen still, and can be resumed.
+    #[error("the process cannot travel: {0}")]
+    Bound(String),
+    /// Its state cannot be taken out: our fault. It cannot go on either.
+    #[error("the state of the process cannot be taken out: {0}")]
+    Broken(String),
+}

@@ -1,13 +1,19 @@
 //! A frozen process: its memory in place, its image to be had any number of times.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wire::{CodeHash, Epoch, Offer, Pid};
 
 use crate::body::Body;
+use crate::image::{Pages, prelude};
+use crate::instance;
+use crate::layout::Role;
 use crate::process::{Shared, Stand};
+use crate::{FrameName, Process, WriteError};
+use wire::image::{Encoder, Kind};
 
-use crate::{FrameName, Process, ResumedError};
+/// Pieces of an image are about this long. They are cut at records, but a reader need not know.
+const PIECE_BYTES: usize = 1 << 17;
 
 /// A process that has stopped. Its memory is where it was, so that resuming it copies nothing.
 ///
@@ -15,8 +21,12 @@ use crate::{FrameName, Process, ResumedError};
 pub struct Frozen {
     process: Process,
     shared: Arc<Shared>,
-    body: Arc<Mutex<Option<Box<Body>>>>,
+    body: Held,
 }
+
+/// The body of a frozen process; none when it was resumed or dropped. Image writers look at it
+/// for one piece at a time, so that nobody has to wait for them for long.
+type Held = Arc<Mutex<Option<Box<Body>>>>;
 
 /// What an image says of the move that it is part of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +41,19 @@ pub struct Stamp {
 
 /// Yields an image, piece by piece.
 pub struct ImageWriter {
-    _private: (),
+    body: Held,
+    stamp: Stamp,
+    protocol: Vec<u8>,
+    dirs: Vec<crate::Dir>,
+    at: At,
+}
+
+/// How far an image is written.
+enum At {
+    Start { link: u64 },
+    Frames(Box<Encoder>, Pages, usize),
+    Memory(Box<Encoder>, Pages),
+    End,
 }
 
 impl Frozen {
@@ -61,20 +83,23 @@ impl Frozen {
     /// Where it stopped, innermost function first.
     #[must_use]
     pub fn stack(&self) -> Vec<FrameName> {
-        todo!()
+        let mut held = lock(&self.body);
+        let stack = held.as_mut().and_then(|body| stack(body).ok());
+        stack.unwrap_or_default()
     }
 
     /// The process's image, with a section of the node's own. It can be had several times; it ends
-    /// with [`ResumedError`] if the process is resumed or dropped meanwhile.
+    /// with [`WriteError::Resumed`] if the process is resumed or dropped meanwhile.
     #[must_use]
     pub fn image(&self, stamp: Stamp, protocol: Vec<u8>) -> ImageWriter {
-        let _ = (stamp, protocol);
-        todo!()
+        let at = At::Start { link: crate::image::LOOPBACK };
+        let dirs = self.process.needs().dirs;
+        ImageWriter { body: self.body.clone(), stamp, protocol, dirs, at }
     }
 
     /// Lets the process go on where it stopped. Nothing is copied.
     pub fn resume(self) {
-        let body = self.body.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let body = lock(&self.body).take();
         Shared::resume(&self.shared, body.expect("it is taken here or when dropped"));
     }
 }
@@ -82,7 +107,7 @@ impl Frozen {
 impl Drop for Frozen {
     fn drop(&mut self) {
         // None if it was resumed.
-        let body = self.body.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let body = lock(&self.body).take();
         if body.is_some() {
             self.shared.set_stand(Stand::Ended);
         }
@@ -90,14 +115,105 @@ impl Drop for Frozen {
 }
 
 impl ImageWriter {
-    /// Replaces what is in `chunk` by the next piece of the image (at most `CHUNK_BYTES_MAX`
-    /// bytes); says whether there was one. Pieces are cut at records, but a reader need not know.
+    /// Says how fast the way is that the image will go, in bytes per second. Pages are compressed
+    /// where that makes the whole faster; without this, where it would be on loopback: hardly ever.
+    #[must_use]
+    pub fn for_link(mut self, bytes_per_second: u64) -> Self {
+        if let At::Start { link } = &mut self.at {
+            *link = bytes_per_second.max(1);
+        }
+        self
+    }
+
+    /// Replaces what is in `piece` by the next piece of the image (about 128 KiB); says whether
+    /// there was one.
     ///
     /// # Errors
     ///
-    /// [`ResumedError`], if the process is no longer frozen.
-    pub fn next(&mut self, chunk: &mut Vec<u8>) -> Result<bool, ResumedError> {
-        let _ = chunk;
-        todo!()
+    /// [`WriteError`], above all if the process is no longer frozen.
+    pub fn next(&mut self, piece: &mut Vec<u8>) -> Result<bool, WriteError> {
+        piece.clear();
+        let held = self.body.clone();
+        let mut held = lock(&held);
+        let body = held.as_mut().ok_or(WriteError::Resumed)?;
+        self.advance(body, piece)?;
+        Ok(!piece.is_empty())
     }
+
+    fn advance(&mut self, body: &mut Body, piece: &mut Vec<u8>) -> Result<(), WriteError> {
+        while piece.len() < PIECE_BYTES {
+            self.at = match std::mem::replace(&mut self.at, At::End) {
+                At::Start { link } => {
+                    let encoder = prelude(body, &self.stamp, &self.protocol, &self.dirs, piece)?;
+                    At::Frames(Box::new(encoder), Pages::new(link), 0)
+                }
+                At::Frames(mut encoder, pages, from) => {
+                    match frames(body, from, &mut encoder, piece)? {
+                        Some(next) => At::Frames(encoder, pages, next),
+                        None => At::Memory(encoder, pages),
+                    }
+                }
+                At::Memory(mut encoder, mut pages) => {
+                    let code = body.code.clone();
+                    let (_, _, memories) = body.parts()?;
+                    if pages.write(code.layout(), memories, &mut encoder, piece) {
+                        At::Memory(encoder, pages)
+                    } else {
+                        encoder.end(piece);
+                        At::End
+                    }
+                }
+                At::End => return Ok(()),
+            };
+        }
+        Ok(())
+    }
+}
+
+/// Writes a record of frames; says where the next one begins.
+fn frames(
+    body: &mut Body,
+    from: usize,
+    encoder: &mut Encoder,
+    piece: &mut Vec<u8>,
+) -> Result<Option<usize>, WriteError> {
+    let all = body.frames()?;
+    if from == all.len() {
+        return Ok(None);
+    }
+    let to = all.len().min(from + PIECE_BYTES);
+    encoder.record(Kind::Frames, piece, |out| out.extend_from_slice(&all[from..to]));
+    Ok(Some(to))
+}
+
+/// Where a process that has frames stopped.
+pub(crate) fn stack(body: &mut Body) -> Result<Vec<FrameName>, WriteError> {
+    let code = body.code.clone();
+    let (_, values, _) = body.parts()?;
+    let references = u32::try_from(values.state.references.len()).unwrap_or(u32::MAX);
+    let frames = body.frames()?;
+    instance::stack(&code, frames, references).map_err(WriteError::Broken)
+}
+
+impl Body {
+    /// Its parts, taken out of its instance.
+    pub(crate) fn parts(&mut self) -> Result<crate::body::Vacated<'_>, WriteError> {
+        self.vacate().map_err(|broken| WriteError::Broken(format!("{broken:#}")))
+    }
+
+    /// Its frames, innermost first.
+    pub(crate) fn frames(&mut self) -> Result<&[u8], WriteError> {
+        let code = self.code.clone();
+        let (_, values, memories) = self.parts()?;
+        let top = values.top as usize;
+        let mapped = code.layout().mapped().zip(memories);
+        let mut frames = mapped.filter(|(layout, _)| layout.role == Role::Frames);
+        let frames = frames.next().and_then(|(_, mapping)| mapping.bytes());
+        let frames = frames.and_then(|bytes| bytes.get(..top));
+        frames.ok_or_else(|| WriteError::Broken("the frames are not all there".into()))
+    }
+}
+
+fn lock(held: &Held) -> MutexGuard<'_, Option<Box<Body>>> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }

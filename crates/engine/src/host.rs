@@ -114,8 +114,6 @@ struct State {
     epoch: Epoch,
     held: bool,
     streams: Streams,
-    /// Output that is held back.
-    unsaid: VecDeque<(Stream, Vec<u8>)>,
 }
 
 /// Where a process's streams are. Part of its image.
@@ -125,6 +123,8 @@ pub(crate) struct Streams {
     pub(crate) written: u64,
     /// Bytes of output taken care of since birth.
     pub(crate) taken: u64,
+    /// Output that was written and is held back: the last of what was written.
+    pub(crate) unsaid: VecDeque<(Stream, Vec<u8>)>,
     /// Bytes of input fed since birth.
     pub(crate) fed: u64,
     /// Input that was fed and not taken.
@@ -138,6 +138,10 @@ pub(crate) struct Streams {
 impl World {
     pub(crate) fn new(pid: Pid, control: Control, code: Arc<Code>, shared: Arc<Outside>) -> Self {
         Self { pid, wait: None, control, code, since: None, shared }
+    }
+
+    pub(crate) fn streams(&self) -> Streams {
+        self.shared.streams()
     }
 
     /// A worker enters the process.
@@ -237,7 +241,7 @@ impl Outside {
     ) -> Arc<Self> {
         let crate::Place { node, epoch } = place;
         let cpu = AtomicU64::new(streams.cpu);
-        let state = State { node, epoch, held, streams, unsaid: VecDeque::new() };
+        let state = State { node, epoch, held, streams };
         let (wants, changed) = (AtomicU32::new(0), Condvar::new());
         Arc::new(Self { events, wants, cpu, state: Mutex::new(state), changed })
     }
@@ -283,7 +287,7 @@ impl Outside {
         let offset = state.streams.written;
         state.streams.written += bytes.len() as u64;
         if state.held {
-            state.unsaid.push_back((stream, bytes.to_vec()));
+            state.streams.unsaid.push_back((stream, bytes.to_vec()));
         } else {
             // Said under the lock, so that a release on another thread cannot come between.
             self.say(pid, Event::Output { stream, offset, bytes: bytes.to_vec() });
@@ -341,7 +345,7 @@ impl Outside {
     /// Says what was held back, and holds nothing back from now on.
     pub(crate) fn release(&self, pid: Pid) {
         let mut state = self.state();
-        let unsaid = std::mem::take(&mut state.unsaid);
+        let unsaid = std::mem::take(&mut state.streams.unsaid);
         let bytes: usize = unsaid.iter().map(|(_, bytes)| bytes.len()).sum();
         let mut offset = state.streams.written - bytes as u64;
         for (stream, bytes) in unsaid {

@@ -1,14 +1,14 @@
 //! One instance of one form of a program: made, entered, and its state taken out again.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use transform::abi;
 use wasmtime::{
     AsContextMut, Extern, Func, Global, ModuleExport, Ref, Store, StoreLimits, StoreLimitsBuilder,
     Table, Trap, Val, WasmBacktrace,
 };
+
+use wire::image::{State, Value};
 
 use crate::cache::Form;
 use crate::code::{Code, Compiled};
@@ -21,7 +21,7 @@ use crate::{FrameName, Limit, Outcome, TrapReport};
 const TABLE_ENTRIES_MAX: usize = 1 << 22;
 
 /// Which entry point a process is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// The module's start function.
     Start,
@@ -30,34 +30,11 @@ pub(crate) enum Phase {
 }
 
 /// What of a program's state is not in its memories.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Values {
-    /// Mutable globals, in the order of [`crate::code::Exports::globals`].
-    pub(crate) globals: Vec<Value>,
-    /// Tables that the program can change, with the original's index.
-    pub(crate) tables: Vec<(u32, Vec<Option<u32>>)>,
-    /// Which segments are dropped, in the order of [`crate::code::Exports::dropped`].
-    pub(crate) dropped: Vec<i32>,
+    pub(crate) state: State,
     /// Bytes of frames.
     pub(crate) top: u32,
-    /// Function references that are live in frames.
-    pub(crate) references: Vec<Option<u32>>,
-}
-
-/// The value of a global.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Value {
-    I32(i32),
-    I64(i64),
-    /// Its bits.
-    F32(u32),
-    /// Its bits.
-    F64(u64),
-    V128(u128),
-    /// By number of function; none is null.
-    Func(Option<u32>),
-    /// A reference that is null: no other one can be frozen (see `transform`).
-    Null,
 }
 
 /// How a stretch of running came to its end.
@@ -162,7 +139,7 @@ impl Instance {
         let compiled = self.compiled(code)?;
         let exports = &compiled.exports;
         let mut names = None;
-        let mut values = Values::default();
+        let mut values = State::default();
         for (_, export) in &exports.globals {
             let value = self.global(export)?.get(&mut self.store);
             values.globals.push(self.value(code, value, &mut names)?);
@@ -179,18 +156,19 @@ impl Instance {
         for export in &exports.dropped {
             values.dropped.push(self.number(export)?);
         }
-        values.top = self.number(&exports.top)?.cast_unsigned();
+        let top_of_frames = self.number(&exports.top)?.cast_unsigned();
         if let Some((table, top)) = &exports.references {
             let top = self.number(top)?.cast_unsigned();
             let table = self.table(table)?;
             values.references = self.entries(code, table, top.into(), &mut names)?;
         }
-        Ok(values)
+        Ok(Values { state: values, top: top_of_frames })
     }
 
     /// Puts back what [`Instance::values`] took out. Checked against the code before: see `thaw`.
     pub(crate) fn set_values(&mut self, code: &Code, values: &Values) -> Result<(), Broken> {
         let exports = &self.compiled(code)?.exports;
+        let Values { state: values, top } = values;
         for ((_, export), value) in exports.globals.iter().zip(&values.globals) {
             let global = self.global(export)?;
             let value = match *value {
@@ -216,12 +194,12 @@ impl Instance {
         for (export, dropped) in exports.dropped.iter().zip(&values.dropped) {
             self.global(export)?.set(&mut self.store, Val::I32(*dropped))?;
         }
-        if let Some((table, top)) = &exports.references {
+        if let Some((table, in_use)) = &exports.references {
             self.fill(code, table, &values.references)?;
             let entries = Val::I32(i32::try_from(values.references.len())?);
-            self.global(top)?.set(&mut self.store, entries)?;
+            self.global(in_use)?.set(&mut self.store, entries)?;
         }
-        self.global(&exports.top)?.set(&mut self.store, Val::I32(values.top.cast_signed()))?;
+        self.global(&exports.top)?.set(&mut self.store, Val::I32(top.cast_signed()))?;
         if let Some(restore) = &exports.restore
             && values.dropped.iter().any(|dropped| *dropped != 0)
         {
@@ -405,6 +383,3 @@ pub(crate) fn stack(code: &Code, frames: &[u8], references: u32) -> Result<Vec<F
     let frames = code.sites().check_frames(frames, references).map_err(|e| e.to_string())?;
     Ok(frames.iter().rev().map(|frame| code.function(frame.function.0)).collect())
 }
-
-/// Code that a process holds for as long as it lives.
-pub(crate) type Held = Arc<Code>;

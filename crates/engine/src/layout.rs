@@ -4,7 +4,7 @@
 //! A bundle is hostile: whatever does not make sense is an error here, so that nothing later has
 //! to doubt an index.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use transform::{Sites, abi};
 use wasmparser::{
@@ -12,6 +12,7 @@ use wasmparser::{
 };
 
 use crate::CodeError;
+use crate::raw::PAGE_BYTES;
 
 /// A Wasm page, in bytes.
 const WASM_PAGE_BYTES: u64 = 65_536;
@@ -21,8 +22,8 @@ const WASM_PAGE_BYTES: u64 = 65_536;
 pub(crate) struct Layout {
     /// The memories that both forms define, in order.
     pub(crate) memories: Vec<MemoryLayout>,
-    /// What is in the memories at the start: active data segments, in order.
-    pub(crate) data: Vec<Data>,
+    /// What is in the original's memories at the start, by index.
+    pub(crate) initial: Vec<Initial>,
     /// What is in the original's tables at the start, by index.
     pub(crate) tables: Vec<TableLayout>,
     /// The functions that the program imports.
@@ -57,6 +58,16 @@ pub(crate) struct Data {
     pub(crate) memory: u32,
     pub(crate) offset: u64,
     pub(crate) bytes: Box<[u8]>,
+}
+
+/// The pages of a memory that are not all zero at the start. Images leave out what is as it is
+/// here, so this must come out the same wherever a bundle is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Initial {
+    /// Numbers, ascending.
+    pages: Vec<u32>,
+    /// Their bytes, one after the other.
+    bytes: Vec<u8>,
 }
 
 /// A table of the original.
@@ -104,8 +115,10 @@ impl Layout {
             memory.is_some_and(|memory| end.is_some_and(|end| end <= memory.bytes_min))
         };
         // A segment that does not fit traps when the run form is instantiated; it is no base then.
-        let data = run.data.into_iter().filter(known).collect();
-        Ok(Self { memories, data, tables, imports: run.imports })
+        let data: Vec<_> = run.data.into_iter().filter(known).collect();
+        let initial = (0..sites.memories.len() as u32).map(|memory| Initial::of(memory, &data));
+        let initial = initial.collect();
+        Ok(Self { memories, initial, tables, imports: run.imports })
     }
 
     /// The memories that are not the control words.
@@ -117,6 +130,38 @@ impl Layout {
     pub(crate) fn guest_bytes_min(&self) -> u64 {
         let guest = self.memories.iter().filter(|memory| matches!(memory.role, Role::Guest(_)));
         guest.map(|memory| memory.bytes_min).sum()
+    }
+}
+
+impl Initial {
+    fn of(memory: u32, data: &[Data]) -> Self {
+        let mut pages = BTreeMap::<u32, Box<[u8; PAGE_BYTES]>>::new();
+        for data in data.iter().filter(|data| data.memory == memory) {
+            let mut rest = &data.bytes[..];
+            let mut at = usize::try_from(data.offset).expect("it lies within the memory");
+            while !rest.is_empty() {
+                let (page, within) = (at / PAGE_BYTES, at % PAGE_BYTES);
+                let (now, later) = rest.split_at(rest.len().min(PAGE_BYTES - within));
+                let page = u32::try_from(page).expect("a memory has fewer pages");
+                let bytes = pages.entry(page).or_insert_with(|| Box::new([0; PAGE_BYTES]));
+                bytes[within..within + now.len()].copy_from_slice(now);
+                at += now.len();
+                rest = later;
+            }
+        }
+        let bytes = pages.values().flat_map(|page| page.iter().copied()).collect();
+        Self { pages: pages.into_keys().collect(), bytes }
+    }
+
+    /// A page; none if it is all zero.
+    pub(crate) fn page(&self, page: u32) -> Option<&[u8]> {
+        let at = self.pages.binary_search(&page).ok()?;
+        Some(&self.bytes[at * PAGE_BYTES..(at + 1) * PAGE_BYTES])
+    }
+
+    /// All of them, with their numbers.
+    pub(crate) fn pages(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        self.pages.iter().copied().zip(self.bytes.chunks_exact(PAGE_BYTES))
     }
 }
 

@@ -40,6 +40,7 @@ mod error;
 mod event;
 mod frozen;
 mod host;
+mod image;
 mod instance;
 mod layout;
 mod plain;
@@ -52,7 +53,7 @@ mod worker;
 
 pub use code::{Code, Progress, Step};
 pub use config::{Config, Engine, Target};
-pub use error::{CodeError, ConfigError, ImageError, ResumedError, StartError, ThawError};
+pub use error::{CodeError, ConfigError, StartError, ThawError, WriteError};
 pub use event::{Event, EventSink, FrameName, Limit, Outcome, Stream, TrapReport};
 pub use frozen::{Frozen, ImageWriter, Stamp};
 pub use host::{INPUT_BYTES_MAX, Input, OUTPUT_BYTES_MAX, Wait, World, now};

@@ -15,6 +15,7 @@ extern crate alloc;
 mod codec;
 mod hello;
 mod ids;
+pub mod image;
 mod message;
 mod registry;
 mod section;
