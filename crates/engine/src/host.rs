@@ -91,7 +91,8 @@ pub struct World {
     /// What the process was asked to wait for by the host call that is under way.
     wait: Option<Wait>,
     control: Control,
-    code: Arc<Code>,
+    /// None in tests of host calls alone.
+    code: Option<Arc<Code>>,
     /// Since when it has been on a worker.
     since: Option<Instant>,
     shared: Arc<Outside>,
@@ -137,7 +138,14 @@ pub(crate) struct Streams {
 
 impl World {
     pub(crate) fn new(pid: Pid, control: Control, code: Arc<Code>, shared: Arc<Outside>) -> Self {
-        Self { pid, wait: None, control, code, since: None, shared }
+        Self { pid, wait: None, control, code: Some(code), since: None, shared }
+    }
+
+    /// A world with no process in it, for tests of host calls alone.
+    #[cfg(test)]
+    pub(crate) fn bare(pid: Pid, shared: Arc<Outside>) -> Self {
+        let control = Control::new(65_536).expect("there is room");
+        Self { pid, wait: None, control, code: None, since: None, shared }
     }
 
     pub(crate) fn streams(&self) -> Streams {
@@ -170,7 +178,8 @@ impl World {
             if state.is_over(wait) {
                 return true;
             }
-            if self.shared.wants() != 0 || self.code.is_resumable() {
+            let resumable = self.code.as_ref().is_none_or(|code| code.is_resumable());
+            if self.shared.wants() != 0 || resumable {
                 return false;
             }
             let timeout = wait.deadline().map_or(LOOK_AGAIN, |deadline| {

@@ -116,7 +116,7 @@ impl Run {
         }
         let data = Data {
             wasi: Wasi::new(&self.setup).unwrap(),
-            world: World::new(PID, outside.clone()),
+            world: World::bare(PID, outside.clone()),
             outside: outside.clone(),
             memory: None,
             freezes: self.freezes,
