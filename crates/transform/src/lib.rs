@@ -108,12 +108,23 @@ fn function(
     })
 }
 
-/// Whether our output is valid; if not, it is printed, and where it is wrong.
+/// Whether our output is valid; if not, the text around the error is printed.
 fn valid(wasm: &[u8]) -> bool {
+    /// Lines to print before the error.
+    const CONTEXT: usize = 40;
     let Err(error) = wasmparser::Validator::new().validate_all(wasm) else { return true };
-    match wasmprinter::print_bytes(wasm) {
-        Ok(text) if text.len() < 200_000 => eprintln!("{text}"),
-        _ => {}
+    let mut text = String::new();
+    let mut printer = wasmprinter::PrintFmtWrite(&mut text);
+    let printed = wasmprinter::Config::new().print_offsets(true).print(wasm, &mut printer);
+    if printed.is_ok() {
+        let offset = |line: &str| {
+            let (_, hex) = line.split_once("(;@")?;
+            usize::from_str_radix(hex.split_once(';')?.0.trim(), 16).ok()
+        };
+        let lines: Vec<&str> = text.lines().collect();
+        let last = lines.iter().position(|line| offset(line) > Some(error.offset()));
+        let last = last.unwrap_or(lines.len());
+        eprintln!("{}", lines[last.saturating_sub(CONTEXT)..last].join("\n"));
     }
     eprintln!("the transform's output is not valid: {error}");
     false

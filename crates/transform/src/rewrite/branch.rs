@@ -35,44 +35,45 @@ impl Rewriter<'_, '_> {
     pub(super) fn branch(&mut self, depth: u32) {
         let target = self.target(depth);
         let carried = target.carries.len();
-        if target.typed {
-            self.need(carried);
-        } else {
-            self.keep();
-            self.move_operands(self.stack.len() - carried, &target);
+        self.need(carried);
+        if !target.typed {
+            self.store_operands(&target.carries, target.base);
         }
         self.out.br(target.label);
         self.dead = true;
     }
 
-    /// Copies operands from their temporaries, from `first` on, to those the target expects.
-    fn move_operands(&mut self, first: usize, target: &Control) {
-        if first == target.base {
-            return;
-        }
-        for (at, &ty) in target.carries.iter().enumerate() {
-            let local = self.temporaries.of(first + at, ty);
-            self.out.get(local);
-        }
-        for (at, &ty) in target.carries.iter().enumerate().rev() {
-            let local = self.temporaries.of(target.base + at, ty);
+    /// Pops operands from the real stack into the temporaries of a height.
+    fn store_operands(&mut self, types: &[ValueType], height: usize) {
+        for (at, &ty) in types.iter().enumerate().rev() {
+            let local = self.temporaries.of(height + at, ty);
             self.out.set(local);
+        }
+    }
+
+    /// Pushes operands from the temporaries of a height.
+    fn load_operands(&mut self, types: &[ValueType], height: usize) {
+        for (at, &ty) in types.iter().enumerate() {
+            let local = self.temporaries.of(height + at, ty);
+            self.out.get(local);
         }
     }
 
     pub(super) fn branch_if(&mut self, depth: u32) {
         let target = self.target(depth);
         let carried = target.carries.len();
+        self.need(carried + 1);
+        self.stack.pop();
+        self.kept = self.kept.min(self.stack.len());
         if target.typed || carried == 0 {
-            self.need(carried + 1);
-            self.stack.pop();
-            self.kept = self.kept.min(self.stack.len());
             return self.out.br_if(target.label);
         }
-        self.keep_below();
-        self.stack.pop();
-        self.kept = self.stack.len();
         let first = self.stack.len() - carried;
+        let condition = self.scratch();
+        self.out.set(condition);
+        self.store_operands(&target.carries, first);
+        self.load_operands(&target.carries, first);
+        self.out.get(condition);
         if first == target.base {
             return self.out.br_if(target.label);
         }
@@ -80,7 +81,8 @@ impl Rewriter<'_, '_> {
         let taken = self.out.fresh();
         self.out.sink().if_(BlockType::Empty);
         self.out.opened(taken);
-        self.move_operands(first, &target);
+        self.load_operands(&target.carries, first);
+        self.store_operands(&target.carries, target.base);
         self.out.br(target.label);
         self.out.end(taken);
     }
@@ -89,8 +91,8 @@ impl Rewriter<'_, '_> {
         let depths: Vec<u32> = table.targets().flatten().chain([table.default()]).collect();
         let targets: Vec<Control> = depths.iter().map(|&depth| self.target(depth)).collect();
         let carried = targets[0].carries.len();
+        self.need(carried + 1);
         if targets.iter().all(|target| target.typed) || carried == 0 {
-            self.need(carried + 1);
             let labels: Vec<Label> = targets.iter().map(|target| target.label).collect();
             let (default, labels) = labels.split_last().expect("there is a default");
             self.out.br_table(labels, *default);
@@ -102,28 +104,22 @@ impl Rewriter<'_, '_> {
 
     /// A table whose targets want their operands in different places: each has its own landing.
     fn branch_table_moving(&mut self, targets: &[Control], carried: usize) {
-        self.keep_below();
-        let scratch = self.scratch();
-        self.out.set(scratch);
-        self.stack.pop();
-        self.kept = self.stack.len();
+        let index = self.scratch();
+        self.out.set(index);
+        let first = self.stack.len() - 1 - carried;
+        self.store_operands(&targets[0].carries, first);
         let landings: Vec<Label> = targets.iter().map(|_| self.out.fresh()).collect();
         for &landing in landings.iter().rev() {
             self.out.block(landing, BlockType::Empty);
         }
-        self.out.get(scratch);
+        self.out.get(index);
         let (default, labels) = landings.split_last().expect("there is a default");
         self.out.br_table(labels, *default);
-        let first = self.stack.len() - carried;
         for (&landing, target) in landings.iter().zip(targets) {
             self.out.end(landing);
-            if target.typed {
-                for (at, &ty) in target.carries.iter().enumerate() {
-                    let local = self.temporaries.of(first + at, ty);
-                    self.out.get(local);
-                }
-            } else {
-                self.move_operands(first, target);
+            self.load_operands(&target.carries, first);
+            if !target.typed {
+                self.store_operands(&target.carries, target.base);
             }
             self.out.br(target.label);
         }
@@ -152,8 +148,14 @@ impl Rewriter<'_, '_> {
         let params = op.pops as usize;
         let base = self.stack.len() - params;
         let landed = clauses.iter().any(Option::is_some);
-        if sites || landed {
+        let taken = self.body.pushed(op);
+        if sites {
             self.keep();
+        } else {
+            self.need(params);
+        }
+        if landed && !sites {
+            self.store_operands(taken, base);
         }
         if sites && self.context.form == Form::Resume {
             self.out.end(Label::Before(at));
@@ -166,9 +168,7 @@ impl Rewriter<'_, '_> {
             self.out.sink().try_table(BlockType::Empty, catches);
         } else {
             if landed {
-                self.fetch(base);
-            } else {
-                self.need(params);
+                self.load_operands(taken, base);
             }
             let ty = block_type(try_table.ty);
             self.out.sink().try_table(ty, catches);
@@ -209,20 +209,26 @@ impl Rewriter<'_, '_> {
     }
 
     /// After the `try_table`'s end: the clauses' landings, each of which goes on to its target.
-    pub(super) fn close_try(&mut self, landings: &Landings, typed: bool) {
+    pub(super) fn close_try(
+        &mut self,
+        landings: &Landings,
+        typed: bool,
+        results: &[ValueType],
+        base: usize,
+    ) {
         if typed {
-            self.keep();
+            self.store_operands(results, base);
         }
         self.out.br(landings.skip);
         for landing in &landings.clauses {
             self.out.end(landing.label);
-            for (at, &ty) in landing.values.iter().enumerate().rev() {
-                let local = self.temporaries.of(landing.base + at, ty);
-                self.out.set(local);
-            }
+            self.store_operands(&landing.values, landing.base);
             self.out.br(landing.target);
         }
         self.out.end(landings.skip);
+        if typed {
+            self.load_operands(results, base);
+        }
     }
 }
 

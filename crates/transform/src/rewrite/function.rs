@@ -461,7 +461,7 @@ impl<'a> Rewriter<'_, 'a> {
         self.kept = if control.typed { self.kept.min(control.base) } else { self.stack.len() };
         self.dead = false;
         if let Some(landings) = &control.landings {
-            self.close_try(landings, control.typed);
+            self.close_try(landings, control.typed, &results, control.base);
         }
     }
 
