@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use wire::{Blob, Location, Message, Outcome, Peer, Pid, Request, Standing, Stream};
+use wire::{Blob, Location, Message, Outcome, Owner, Peer, Pid, Request, Standing, Stream};
 
 use crate::asks::Purpose;
 use crate::machine::Timer;
@@ -285,12 +285,15 @@ impl Machine {
 
     pub(crate) fn logs_located(&mut self, found: &[(Pid, Location)]) {
         for (pid, location) in found {
-            let Location { standing: Standing::Lost, place } = location else { continue };
-            let Some(last) = place.peer() else { continue };
+            let outcome = match (location.standing, location.place.owner) {
+                (Standing::Lost, Owner::Node(last)) => Outcome::Lost(last),
+                (_, Owner::Killed) => Outcome::Killed,
+                _ => continue,
+            };
             let Some(log) = self.logs.get_mut(pid) else { continue };
             if !log.concluding && log.taken == Some(log.written) {
                 log.concluding = true;
-                self.put(Output::Conclude { pid: *pid, outcome: Outcome::Lost(last) });
+                self.put(Output::Conclude { pid: *pid, outcome });
             }
         }
     }
