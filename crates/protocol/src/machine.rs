@@ -271,7 +271,7 @@ impl Machine {
             }
             Message::Ended { pid, offset, outcome } => self.end_arrived(from, pid, offset, outcome),
             Message::Acknowledged { pid, offset, ended } => {
-                self.acknowledged(pid, offset, ended);
+                self.acknowledged(now, pid, offset, ended);
             }
             Message::Errand { ticket, pid, errand } => {
                 self.errand_arrived(now, from, ticket, pid, errand);

@@ -52,6 +52,9 @@ rules! {
     CommittedIsNotDropped = "committed-is-not-dropped",
     /// A record that already says what is asked for counts as yes.
     AlreadyCounts = "already-says-so",
+    /// A refused commit is believed once the record is past the epoch that was expected: before,
+    /// a repetition of the question may still be granted.
+    NoIsPast = "no-is-past",
     /// A source that finds itself still the owner takes the epoch that it finds.
     TakeEpochFound = "take-epoch-found",
     /// No number of an offer is used twice.

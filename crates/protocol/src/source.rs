@@ -335,11 +335,11 @@ impl Machine {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         process.epoch = epoch;
         let (offer, wisher, doomed) = (process.offer, process.wisher(), process.doomed);
-        if let Some(wisher) = wisher {
-            self.report(now, wisher, Report::GivenUp(why));
-        }
         if doomed {
             return self.end_frozen(now, pid);
+        }
+        if let Some(wisher) = wisher {
+            self.report(now, wisher, Report::GivenUp(why));
         }
         if let Some(process) = self.processes.get_mut(&pid) {
             process.phase = Phase::Running;
@@ -407,11 +407,7 @@ impl Machine {
                 self.run_again(now, pid, place.epoch, Step::TakenBack, why);
             }
             (SwapKind::Store, Phase::Storing { ticket, .. }) => {
-                let ticket = *ticket;
-                self.step(pid, Step::InFile);
-                self.put(Output::Discard(pid, swap.offer));
-                self.processes.remove(&pid);
-                self.report_here(ticket, Report::Stored { epoch: place.epoch });
+                self.in_file(pid, *ticket, swap);
             }
             _ => (),
         }
@@ -461,8 +457,21 @@ impl Machine {
                 let why = Why::Transfer(String::from("the file was written for a past epoch"));
                 self.run_again(now, pid, place.epoch, Step::Resumed, why);
             }
+            // Nobody else could have changed the record: it named the file, and has moved on.
+            (SwapKind::Store, Phase::Storing { ticket, .. }) => {
+                let ticket = *ticket;
+                self.in_file(pid, ticket, swap);
+            }
             _ => (),
         }
+    }
+
+    fn in_file(&mut self, pid: Pid, ticket: Ticket, swap: Swap) {
+        self.unask_swaps(pid);
+        self.step(pid, Step::InFile);
+        self.put(Output::Discard(pid, swap.offer));
+        self.processes.remove(&pid);
+        self.report_here(ticket, Report::Stored { epoch: swap.epoch.next() });
     }
 
     fn keep(&mut self, now: Instant, pid: Pid) {

@@ -13,7 +13,7 @@ use alloc::vec;
 
 use wire::{
     Blob, Epoch, Location, Message, Offer, Owner, Peer, Pid, Place, Refusal, Report, Request,
-    Section, Swap, SwapKind, Ticket, Why,
+    Section, Standing, Swap, SwapKind, Ticket, Why,
 };
 
 use crate::asks::Purpose;
@@ -188,6 +188,9 @@ impl Machine {
         }
         incoming.wake_at = None;
         let offer = incoming.offer;
+        if let Stage::Staged(_) = incoming.stage {
+            return self.ask_to_commit(now, pid);
+        }
         let From::Node(from) = incoming.from else { return };
         match incoming.stage {
             // The driver may take its time, the registry may not.
@@ -312,10 +315,18 @@ impl Machine {
     }
 
     /// The registry says no: the offer was given up, or the file thawed elsewhere.
-    pub(crate) fn not_committed(&mut self, pid: Pid, swap: Swap) {
+    pub(crate) fn not_committed(&mut self, now: Instant, pid: Pid, swap: Swap, location: Location) {
         let staged = matches!(self.stage(pid, swap.offer), Some(Stage::Staged(_)));
         if !staged {
             return;
+        }
+        // The file is there before the record names it. Until the record is past what was expected,
+        // a repetition of the question may still find a yes.
+        let final_word = matches!(location.standing, Standing::Lost | Standing::Unknown)
+            || swap.epoch <= location.place.epoch;
+        if !final_word && self.rules.keep(Rule::NoIsPast) {
+            let at = self.later(now);
+            return self.wake_incoming_at(pid, at);
         }
         if let Some(Incoming { from: From::File(ticket), .. }) = self.incoming.get(&pid) {
             let ticket = *ticket;
