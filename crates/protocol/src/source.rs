@@ -385,6 +385,8 @@ impl Machine {
             [(p, location)] if *p == pid => match location.place == committed {
                 true if location.standing == Standing::Gone => self.wake_kept(now, pid),
                 true => (),
+                // The take-back was granted; its answer is on the way, or will be asked for again.
+                false if location.place.owner == Owner::Node(self.config.me) => (),
                 false => self.let_go(now, pid),
             },
             _ => (),
@@ -446,6 +448,10 @@ impl Machine {
                 } else {
                     self.let_go(now, pid);
                 }
+            }
+            (SwapKind::TakeBack, Phase::Kept(m)) if mine => {
+                let why = Why::TargetGone(m.target);
+                self.run_again(now, pid, place.epoch, Step::TakenBack, why);
             }
             (SwapKind::TakeBack, Phase::Kept(_)) => {
                 // No evidence yet, or the target has gone on.

@@ -19,6 +19,8 @@ pub(crate) struct Truth {
     pub(crate) last_words: BTreeMap<Pid, Vec<u8>>,
     /// No survivor held a valid image after some crash.
     pub(crate) lost: BTreeSet<Pid>,
+    /// Somebody wished them killed: a survivor may have an image, and may not run it.
+    pub(crate) doomed: BTreeSet<GroupId>,
     /// Reported killed, one by one or as a group.
     pub(crate) dead: BTreeSet<Pid>,
     pub(crate) dead_groups: BTreeSet<GroupId>,
@@ -97,7 +99,8 @@ impl World {
         if self.place(pid).owner == Owner::Killed {
             self.marks.mark("killed in its file");
         } else if let Outcome::Lost(_) = outcome {
-            if !self.truth.lost.contains(&pid) && !self.truth.last_words.contains_key(&pid) {
+            let doomed = self.truth.doomed.contains(&pid.group);
+            if !doomed && !self.truth.lost.contains(&pid) && !self.truth.last_words.contains_key(&pid) {
                 self.fail(format!("{pid} is reported lost, and a survivor held its image"));
             }
         } else if let Some(log) = self.nodes[node].logs.get(&pid)
@@ -151,7 +154,8 @@ impl World {
     /// After a crash: which processes have no valid image on any survivor?
     pub(crate) fn note_losses(&mut self) {
         for pid in self.truth.born.clone() {
-            if !self.truth.lost.contains(&pid) && !self.has_valid_image(pid) {
+            let doomed = self.truth.doomed.contains(&pid.group);
+            if !doomed && !self.truth.lost.contains(&pid) && !self.has_valid_image(pid) {
                 self.truth.lost.insert(pid);
                 self.marks.mark("lost with its node");
             }
@@ -247,7 +251,8 @@ impl World {
         }
         let location = self.registry.as_ref().map(|registry| registry.locate(pid))?;
         let known_lost = location.standing == wire::Standing::Lost;
-        let may_be_lost = self.truth.lost.contains(&pid);
+        let may_be_lost =
+            self.truth.lost.contains(&pid) || self.truth.doomed.contains(&pid.group);
         // Its home would say so, if its home were not off for good.
         let home_off = logs.all(|n| n.logs.get(&pid).is_none_or(|log| log.end.is_some()));
         if may_be_lost && known_lost && home_off {

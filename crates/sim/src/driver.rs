@@ -357,6 +357,7 @@ impl World {
                 self.truth.about.insert(ticket, pid);
             }
             WishFor::KillGroup => {
+                self.truth.doomed.insert(pid.group);
                 self.wish(node, Wish::KillGroup(pid.group));
             }
             WishFor::Store => {
