@@ -1,32 +1,69 @@
-use super::harness::Run;
+//! Programs run to their end: as they are, frozen and thawed before every call, and held.
 
-/// dev only
+use expect_test::{Expect, expect};
+
+use super::harness::{Ended, Run, guest};
+
+/// Runs a program in an empty directory, plain and freezing, and compares what it says.
+fn check(run: impl Fn(&std::path::Path) -> Run, expected: Expect) -> Ended {
+    let go = |freezes: bool| {
+        let top = tempfile::tempdir().unwrap();
+        let mut run = run(top.path());
+        run.freezes = freezes;
+        run.go()
+    };
+    let plain = go(false);
+    expected.assert_eq(&format!("{}{}{:?}\n", plain.stdout, plain.stderr, plain.result));
+    let frozen = go(true);
+    assert_eq!(
+        (&frozen.stdout, &frozen.stderr, &frozen.result),
+        (&plain.stdout, &plain.stderr, &plain.result)
+    );
+    plain
+}
+
+fn data(wasm: Vec<u8>) -> impl Fn(&std::path::Path) -> Run {
+    move |top| {
+        for name in ["data", "lib"] {
+            std::fs::create_dir(top.join(name)).unwrap();
+        }
+        std::fs::write(top.join("lib/book"), "read me").unwrap();
+        Run::new(wasm.clone()).dir(&top.join("data"), "/data", false).dir(
+            &top.join("lib"),
+            "/lib",
+            true,
+        )
+    }
+}
+
 #[test]
-#[ignore = "dev"]
-fn any() {
-    let mut run = Run::new(std::fs::read(std::env::var("W").unwrap()).unwrap());
-    let args: Vec<String> =
-        std::env::var("A").unwrap_or_default().split('\u{1f}').map(String::from).collect();
-    run.setup.args = args;
-    for d in std::env::var("D").unwrap_or_default().split(' ').filter(|d| !d.is_empty()) {
-        let (h, g) = d.split_once("::").unwrap();
-        let (g, ro) = match g.strip_suffix(":ro") {
-            Some(g) => (g, true),
-            None => (g, false),
-        };
-        run = run.dir(h.as_ref(), g, ro);
-    }
-    for e in std::env::var("E").unwrap_or_default().split(' ').filter(|d| !d.is_empty()) {
-        let (h, g) = e.split_once("=").unwrap();
-        run = run.env(h, g);
-    }
-    run.input = std::env::var("I").unwrap_or_default().into();
-    run.freezes = std::env::var("F").is_ok();
-    run.held = std::env::var("H").is_ok();
-    run.stubs = std::env::var("S").is_ok();
-    let t = std::time::Instant::now();
-    let e = run.go();
-    println!("{}", e.stdout);
-    eprintln!("{}", e.stderr);
-    println!("--- {:?} waits {} calls {} {:?}", e.result, e.waits, e.calls, t.elapsed());
+fn files() {
+    check(data(guest("files")), expect![[r#""#]]);
+}
+
+#[test]
+fn process() {
+    let wasm = guest("process");
+    let run = |_: &std::path::Path| {
+        Run::new(wasm.clone())
+            .args(&["program", "-x", "fünf"])
+            .env("COLOUR", "grün")
+            .input("one\ntwo\nthree\nfour")
+    };
+    let ended = check(run, expect![[r#""#]]);
+    assert_eq!(ended.waits, 1, "the sleep");
+}
+
+#[test]
+fn previews() {
+    check(data(guest("previews")), expect![[r#""#]]);
+}
+
+#[test]
+fn what_is_held_changes_nothing_until_it_is_released() {
+    let top = tempfile::tempdir().unwrap();
+    let ended = data(guest("files"))(top.path()).held().go();
+    assert_eq!(ended.result, Ok(0));
+    assert_eq!(ended.waits, 1, "the first call that would make a file");
+    assert!(ended.stdout.ends_with("done\n"));
 }
