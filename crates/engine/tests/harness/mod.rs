@@ -1,0 +1,186 @@
+//! Runs a program and moves it between engines as it goes.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use engine::{
+    Config, Dir, Engine, Event, EventSink, Frozen, Outcome, Place, Process, Setup, Stamp, Target,
+    Thaw,
+};
+use wire::{Epoch, GroupId, Offer, Pid};
+
+const PID: Pid = Pid { group: GroupId(1), index: 0 };
+
+/// A program and what it is started with.
+pub struct Program {
+    pub wasm: Vec<u8>,
+    pub setup: Setup,
+}
+
+/// A way of running a program.
+pub struct Trip<'a> {
+    engines: &'a [Engine],
+    stay: Duration,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Run {
+    pub output: String,
+    pub outcome: Outcome,
+    pub moves: usize,
+    pub took: Duration,
+    pub pauses: Vec<Duration>,
+    pub safepoints: Vec<Duration>,
+    pub image_bytes: usize,
+}
+
+pub fn engines(targets: &[Target]) -> Vec<Engine> {
+    let cache = std::env::temp_dir().join(format!("whimbrel-engine-tests-{}", std::process::id()));
+    let engine = |target: &Target| {
+        let config = Config {
+            cache: Some(cache.clone()),
+            workers: 1,
+            target: *target,
+            ..Config::default()
+        };
+        Engine::new(config).expect("an engine")
+    };
+    targets.iter().map(engine).collect()
+}
+
+/// Makes a program ready in all of them.
+pub fn resumable(engines: &[Engine], program: &Program) {
+    for engine in engines {
+        let begun = Instant::now();
+        let code = engine.prepare(&program.wasm, &|_| {}).expect("it compiles");
+        let run = begun.elapsed();
+        code.make_resumable().expect("it compiles");
+        eprintln!("ready to run in {run:?}, to resume in {:?}", begun.elapsed());
+    }
+}
+
+pub fn rust(name: &str, args: &[&str]) -> Program {
+    let path = programs::guest(name).expect("it builds");
+    let args = std::iter::once(&name).chain(args).map(|arg| (*arg).to_owned()).collect();
+    let wasm = std::fs::read(path).expect("it was built");
+    Program { wasm, setup: Setup { args, ..Setup::default() } }
+}
+
+pub fn python(source: &str) -> Option<Program> {
+    let program = programs::present()?.cpython();
+    let dirs = program.dirs.into_iter();
+    let dirs = dirs.map(|dir| Dir { host: dir.host, guest: dir.guest, read_only: true }).collect();
+    let args = ["python", "-c", source].map(str::to_owned).to_vec();
+    let wasm = std::fs::read(program.wasm).expect("it is present");
+    Some(Program { wasm, setup: Setup { args, dirs, env: program.env, ..Setup::default() } })
+}
+
+impl<'a> Trip<'a> {
+    /// From each engine to the next, staying so long.
+    pub fn new(engines: &'a [Engine], stay: Duration) -> Self {
+        Self { engines, stay }
+    }
+
+    pub fn run(&self, program: &Program) -> Run {
+        let code = self.engines[0].prepare(&program.wasm, &|_| {}).expect("it compiles");
+        let (sink, mut events) = sink();
+        let begun = Instant::now();
+        let mut process =
+            self.engines[0].start(PID, &code, program.setup.clone(), sink).expect("it starts");
+        let mut run = Run {
+            output: String::new(),
+            outcome: Outcome::Killed,
+            moves: 0,
+            took: Duration::ZERO,
+            pauses: vec![],
+            safepoints: vec![],
+            image_bytes: 0,
+        };
+        let mut asked = None;
+        loop {
+            let wait = if asked.is_some() { Duration::from_secs(60) } else { self.stay };
+            match receive(&events, wait) {
+                None => {
+                    asked = Some(Instant::now());
+                    process.freeze();
+                }
+                Some(Event::Output { bytes, offset, .. }) => {
+                    run.output.push_str(&String::from_utf8_lossy(&bytes));
+                    process.output_taken(offset + bytes.len() as u64);
+                }
+                Some(Event::InputTaken { .. }) => {}
+                Some(Event::Frozen(frozen)) => {
+                    run.safepoints.extend(process.stats().safepoint);
+                    run.moves += 1;
+                    let target = &self.engines[run.moves % self.engines.len()];
+                    (process, events) = run.migrate(frozen, target);
+                    run.pauses.extend(asked.take().map(|asked| asked.elapsed()));
+                }
+                Some(Event::Ended(outcome)) => {
+                    run.outcome = outcome;
+                    run.took = begun.elapsed();
+                    run.report();
+                    return run;
+                }
+            }
+        }
+    }
+}
+
+impl Run {
+    fn migrate(&mut self, frozen: Frozen, target: &Engine) -> (Process, Receiver<Event>) {
+        let stamp = Stamp { node: "heron".into(), epoch: Epoch(1), offer: Offer(1) };
+        let mut writer = frozen.image(stamp, vec![]);
+        let (mut thaw, mut piece) = (Thaw::new(target).by_move(), vec![]);
+        self.image_bytes = 0;
+        while writer.next(&mut piece).expect("it is frozen") {
+            self.image_bytes += piece.len();
+            thaw.push(&piece).expect("it thaws");
+        }
+        let staged = thaw.finish().expect("it is whole");
+        drop(frozen);
+        let (sink, events) = sink();
+        let process = staged.run(PID, Place::default(), false, sink).expect("it runs");
+        (process, events)
+    }
+
+    fn report(&mut self) {
+        self.pauses.sort();
+        self.safepoints.sort();
+        let at = |all: &[Duration], share: usize| all.get(all.len() * share / 100).copied();
+        eprintln!(
+            "{:?} in {:?}, {} moves, image {} KiB, pause p50 {:?} p99 {:?}, safepoint p50 {:?} p99 {:?}",
+            self.outcome,
+            self.took,
+            self.moves,
+            self.image_bytes / 1024,
+            at(&self.pauses, 50),
+            at(&self.pauses, 99),
+            at(&self.safepoints, 50),
+            at(&self.safepoints, 99),
+        );
+    }
+}
+
+fn receive(events: &Receiver<Event>, wait: Duration) -> Option<Event> {
+    if wait == Duration::MAX {
+        return Some(events.recv().expect("it ends"));
+    }
+    match events.recv_timeout(wait) {
+        Ok(event) => Some(event),
+        Err(RecvTimeoutError::Timeout) => None,
+        Err(RecvTimeoutError::Disconnected) => panic!("it is gone without a word"),
+    }
+}
+
+fn sink() -> (EventSink, Receiver<Event>) {
+    let (sender, receiver) = channel();
+    let sender = Mutex::new(sender);
+    let sink = move |_, event| {
+        // Whoever has seen enough has dropped the other end.
+        let _ = sender.lock().expect("no panic").send(event);
+    };
+    (Arc::new(sink), receiver)
+}

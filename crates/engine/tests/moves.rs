@@ -1,0 +1,35 @@
+//! Real programs, moved again and again in mid-run: what they say and how they end is the same.
+
+mod harness;
+
+use std::time::Duration;
+
+use engine::{Outcome, Target};
+use harness::{Trip, engines, python, resumable, rust};
+
+#[test]
+fn a_rust_program_is_the_same_wherever_it_runs() {
+    let engines = engines(&[Target::Native, Target::Native]);
+    let program = rust("fannkuch", &["9"]);
+    resumable(&engines, &program);
+    let still = Trip::new(&engines[..1], Duration::MAX).run(&program);
+    let moved = Trip::new(&engines, Duration::from_millis(2)).run(&program);
+    assert_eq!(still.outcome, Outcome::Exit(0));
+    assert_eq!((&moved.outcome, &moved.output), (&still.outcome, &still.output));
+    assert!(moved.moves >= 10, "only {} moves", moved.moves);
+}
+
+#[test]
+fn cpython_is_the_same_wherever_it_runs() {
+    let source = "print(sum(i * i % 7 for i in range(3000000)))";
+    let Some(program) = python(source) else {
+        eprintln!("CPython is not in the cache: `cargo xtask guests` brings it");
+        return;
+    };
+    let engines = engines(&[Target::Native, Target::Native]);
+    resumable(&engines, &program);
+    let still = Trip::new(&engines[..1], Duration::MAX).run(&program);
+    let moved = Trip::new(&engines, Duration::from_millis(8)).run(&program);
+    assert_eq!((&moved.outcome, &moved.output), (&still.outcome, &still.output));
+    assert!(moved.moves >= 10, "only {} moves", moved.moves);
+}
