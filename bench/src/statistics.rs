@@ -21,10 +21,3 @@ pub(crate) fn geomean(ratios: impl IntoIterator<Item = f64>) -> f64 {
         ratios.into_iter().fold((0.0, 0_u32), |(sum, count), ratio| (sum + ratio.ln(), count + 1));
     if count == 0 { f64::NAN } else { (sum / f64::from(count)).exp() }
 }
-
-/// Processor time that the calling thread has used: unlike the clock on the wall, it stands still while another
-/// program has the processor.
-pub(crate) fn thread_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
-}

@@ -1,20 +1,19 @@
 //! `bench exec`: what freezability costs a program that runs, beside plain Wasmtime and the other ways to stop one.
 //!
-//! Every variant of a program is run in turn, round after round, so that all see the same machine. A run is measured in
-//! processor time of its thread, inside the program's entry point. A row is **the ratio of the least time of a variant
-//! to the least of plain Wasmtime**: interference only adds, so the least sample is the one that was interfered with
-//! least. The number of rounds that a kernel makes is set so that a plain run takes some tens of milliseconds.
+//! Every variant of a program is run in turn, round after round, so that all see the same machine. What is timed is the
+//! program, from its entry point's beginning to its end, on the clock on the wall. A row is **the ratio of the least
+//! time of a variant to the least of plain Wasmtime**: interference only adds, so the least sample is the one that was
+//! interfered with least. The number of rounds that a kernel makes is set so that a plain run takes some tens of
+//! milliseconds. Every run has to print what the plain one printed.
 
 mod asyncify;
-mod host;
 mod variant;
 mod workload;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use asyncify::Asyncify;
-use variant::{Makers, Ready, Variant};
-use workload::Workload;
+use variant::{Ran, Ready, Runners, Variant};
+use workload::{Kind, Workload};
 
 use crate::{
     report::Report,
@@ -50,22 +49,34 @@ impl Choice {
     }
 
     /// How often each variant is run.
-    fn runs(&self) -> usize {
-        if self.quick { 5 } else { 21 }
+    fn runs(&self, kind: Kind) -> usize {
+        match (self.quick, kind) {
+            (true, Kind::Kernel) => 5,
+            (true, Kind::Real) => 3,
+            (false, Kind::Kernel) => 25,
+            (false, Kind::Real) => 9,
+        }
     }
 
-    /// How long one plain run is to take.
+    /// How often compilation is timed.
+    fn compiles(&self) -> usize {
+        if self.quick { 1 } else { 3 }
+    }
+
+    /// How long one plain run of a kernel is to take.
     fn run_time(&self) -> Duration {
-        Duration::from_millis(if self.quick { 15 } else { 40 })
+        Duration::from_millis(if self.quick { 15 } else { 50 })
     }
 }
 
 /// What is known of one workload after its runs.
 struct Found {
     name: &'static str,
+    kind: Kind,
     times: BTreeMap<Variant, Duration>,
-    compile: BTreeMap<Variant, Duration>,
     code_bytes: BTreeMap<Variant, usize>,
+    /// Plain, and Whimbrel's.
+    compile: (Duration, Duration),
 }
 
 impl Found {
@@ -76,94 +87,161 @@ impl Found {
 }
 
 pub(crate) fn run(choice: &Choice) -> Result<Report, String> {
-    let makers = Makers::new(Asyncify::fetch()?)?;
+    let runners = Runners::new()?;
     let mut found = Vec::new();
-    for workload in workload::kernels()?.iter().filter(|workload| choice.wants(workload.name)) {
-        let ready = ready(&makers, workload)?;
-        found.push(measure(choice, workload, &ready)?);
+    for workload in workload::kernels()?.into_iter().chain(workload::real()?) {
+        if choice.wants(workload.name) {
+            found.push(
+                measure(choice, &runners, &workload)
+                    .map_err(|said| format!("{}: {said}", workload.name))?,
+            );
+        }
     }
     Ok(report(&found))
 }
 
-fn ready(makers: &Makers, workload: &Workload) -> Result<Vec<Ready>, String> {
-    let made: Result<Vec<_>, _> =
-        Variant::ALL.into_iter().map(|variant| makers.make(variant, workload)).collect();
-    Ok(made?.into_iter().flatten().collect())
-}
-
-fn measure(choice: &Choice, workload: &Workload, ready: &[Ready]) -> Result<Found, String> {
-    let plain = &ready[0];
-    let rounds = calibrate(choice, workload, plain)?;
-    let expected = host::run(&plain.engine, &plain.module, workload, rounds)?.output;
+fn measure(choice: &Choice, runners: &Runners, workload: &Workload) -> Result<Found, String> {
+    let ready = runners.ready(workload)?;
+    let (rounds, first) = calibrate(choice, runners, workload, &ready)?;
+    // Early, and in the middle of things.
+    let stop_after = first.time / 20;
     let mut samples: BTreeMap<Variant, Vec<Duration>> = BTreeMap::new();
-    for turn in 0..choice.runs() {
-        for index in 0..ready.len() {
+    for turn in 0..choice.runs(workload.kind) {
+        for index in 0..Variant::ALL.len() {
             // Each turn another variant goes first.
-            let Ready { variant, engine, module, .. } = &ready[(turn + index) % ready.len()];
-            let ran = host::run(engine, module, workload, rounds)?;
-            if ran.output != expected {
-                return Err(format!(
-                    "{} as {variant} printed something else than plain",
-                    workload.name
-                ));
+            let variant = Variant::ALL[(turn + index) % Variant::ALL.len()];
+            let Some(ran) = runners.run(&ready, variant, workload.setup(rounds), stop_after)?
+            else {
+                continue;
+            };
+            if ran.output != first.output {
+                return Err(format!("as {variant} it printed something else than plain"));
             }
-            samples.entry(*variant).or_default().push(ran.time);
+            samples.entry(variant).or_default().push(ran.time);
         }
     }
     let found = Found {
         name: workload.name,
+        kind: workload.kind,
         times: samples.iter().map(|(variant, samples)| (*variant, least(samples))).collect(),
-        compile: ready.iter().map(|ready| (ready.variant, ready.compile)).collect(),
-        code_bytes: ready.iter().map(|ready| (ready.variant, ready.code_bytes())).collect(),
+        code_bytes: Variant::ALL
+            .iter()
+            .filter_map(|&variant| Some((variant, ready.code_bytes(variant)?)))
+            .collect(),
+        compile: compile(choice, runners, workload)?,
     };
-    let line: Vec<String> = Variant::ALL
-        .iter()
-        .filter_map(|&variant| Some(format!("{variant} {:.3}", found.ratio(variant)?)))
-        .collect();
-    eprintln!("{:<14} {}", workload.name, line.join("  "));
+    found.show();
     Ok(found)
 }
 
-/// How many rounds a kernel makes in the time that a run is to take.
-fn calibrate(choice: &Choice, workload: &Workload, plain: &Ready) -> Result<u32, String> {
+/// How many rounds a kernel makes in the time that a run is to take, and the run that shows it.
+fn calibrate(
+    choice: &Choice,
+    runners: &Runners,
+    workload: &Workload,
+    ready: &Ready,
+) -> Result<(u32, Ran), String> {
+    let plain = |rounds| {
+        let ran = runners.run(ready, Variant::Plain, workload.setup(rounds), Duration::ZERO)?;
+        ran.ok_or_else(|| "plain Wasmtime is always to be had".to_owned())
+    };
     let mut rounds = 1;
     loop {
-        let time = host::run(&plain.engine, &plain.module, workload, rounds)?.time;
-        if time >= choice.run_time() / 2 {
-            let exact = f64::from(rounds) * choice.run_time().as_secs_f64() / time.as_secs_f64();
-            return Ok((exact as u32).max(1));
+        let ran = plain(rounds)?;
+        if workload.kind == Kind::Real {
+            return Ok((rounds, ran));
+        }
+        if ran.time >= choice.run_time() / 2 {
+            let exact =
+                f64::from(rounds) * choice.run_time().as_secs_f64() / ran.time.as_secs_f64();
+            let rounds = (exact as u32).max(1);
+            return Ok((rounds, plain(rounds)?));
         }
         rounds *= 2;
     }
 }
 
+/// The least time that plain Wasmtime and the engine take to compile it, in turn.
+fn compile(
+    choice: &Choice,
+    runners: &Runners,
+    workload: &Workload,
+) -> Result<(Duration, Duration), String> {
+    let mut samples = (Vec::new(), Vec::new());
+    for _ in 0..choice.compiles() {
+        let (plain, whimbrel) = variant::compile_times(runners, &workload.wasm)?;
+        samples.0.push(plain);
+        samples.1.push(whimbrel);
+    }
+    Ok((least(&samples.0), least(&samples.1)))
+}
+
+impl Found {
+    /// One line on stderr, for who waits.
+    fn show(&self) {
+        let ratio = |variant| Some(format!("{variant} {:.3}", self.ratio(variant)?));
+        let line: Vec<String> = Variant::ALL.into_iter().filter_map(ratio).collect();
+        let (plain, whimbrel) = self.compile;
+        let compile = whimbrel.as_secs_f64() / plain.as_secs_f64();
+        let bytes = |variant| self.code_bytes.get(&variant).copied().unwrap_or_default() as f64;
+        let code = bytes(Variant::Whimbrel) / bytes(Variant::Plain);
+        let time = self.times[&Variant::Plain];
+        eprintln!(
+            "{:<13} {time:>8.1?}  {}  code {code:.2}  compile {compile:.2}",
+            self.name,
+            line.join("  ")
+        );
+    }
+}
+
 fn report(found: &[Found]) -> Report {
     let mut report = Report::new("exec");
-    let ratios = |variant| found.iter().filter_map(move |found| found.ratio(variant));
+    let kernels = || found.iter().filter(|found| found.kind == Kind::Kernel);
+    let ratios = |variant| kernels().filter_map(move |found| found.ratio(variant));
     report.push("geomean", geomean(ratios(Variant::Whimbrel)), "ratio");
     report.push("worst", ratios(Variant::Whimbrel).fold(f64::NAN, f64::max), "ratio");
+    for found in found.iter().filter(|found| found.kind == Kind::Real) {
+        report.push(found.name, found.ratio(Variant::Whimbrel).unwrap_or(f64::NAN), "ratio");
+    }
+    report.push("thawed-geomean", geomean(ratios(Variant::Thawed)), "ratio");
+    // Sizes and compile times are held to a goal over the kernels and SQLite: the rest is rivals' and giants'.
+    let sized =
+        || found.iter().filter(|found| found.kind == Kind::Kernel || found.name == "sqlite");
+    let code =
+        |variant| sized().filter_map(|found| found.code_bytes.get(&variant)).sum::<usize>() as f64;
+    report.push("code-size", code(Variant::Whimbrel) / code(Variant::Plain), "ratio");
+    let compile = |pick: fn(&Found) -> Duration| sized().map(pick).sum::<Duration>().as_secs_f64();
+    report.push(
+        "compile-time",
+        compile(|found| found.compile.1) / compile(|found| found.compile.0),
+        "ratio",
+    );
+    report.push("code-size-thawed", code(Variant::Thawed) / code(Variant::Plain), "ratio");
     for rival in [Variant::Epoch, Variant::Asyncify] {
         if ratios(rival).next().is_some() {
             report.push(format!("{rival}-geomean"), geomean(ratios(rival)), "ratio");
+            report.push(format!("{rival}-worst"), ratios(rival).fold(f64::NAN, f64::max), "ratio");
         }
     }
-    let code = |variant| {
-        found.iter().filter_map(|found| found.code_bytes.get(&variant)).sum::<usize>() as f64
-    };
-    report.push("code-size", code(Variant::Whimbrel) / code(Variant::Plain), "ratio");
-    let compile = |variant| {
-        found.iter().filter_map(|found| found.compile.get(&variant)).sum::<Duration>().as_secs_f64()
-    };
-    report.push("compile-time", compile(Variant::Whimbrel) / compile(Variant::Plain), "ratio");
     for found in found {
-        for variant in &Variant::ALL[1..] {
-            let Some(ratio) = found.ratio(*variant) else { continue };
-            let name = match variant {
-                Variant::Whimbrel => found.name.to_owned(),
-                rival => format!("{}/{rival}", found.name),
-            };
-            report.push(name, ratio, "ratio");
+        for &variant in &Variant::ALL[1..] {
+            let Some(ratio) = found.ratio(variant) else { continue };
+            match (variant, found.kind) {
+                (Variant::Whimbrel, Kind::Kernel) => report.push(found.name, ratio, "ratio"),
+                // It is above already.
+                (Variant::Whimbrel, Kind::Real) => {}
+                _ => report.push(format!("{}/{variant}", found.name), ratio, "ratio"),
+            }
         }
+        let code = |variant| found.code_bytes.get(&variant).copied().unwrap_or_default() as f64;
+        report.push(
+            format!("{}/code-size", found.name),
+            code(Variant::Whimbrel) / code(Variant::Plain),
+            "ratio",
+        );
+        let (plain, whimbrel) = found.compile;
+        let compile = whimbrel.as_secs_f64() / plain.as_secs_f64();
+        report.push(format!("{}/compile-time", found.name), compile, "ratio");
     }
     report
 }

@@ -3,8 +3,8 @@
 use super::{SourceFile, Tree};
 
 /// File types that have a place here. A new one is a decision, not an accident.
-const TYPES: [&str; 11] =
-    ["rs", "toml", "lock", "md", "wat", "wast", "witx", "py", "sql", "trycmd", "snap"];
+const TYPES: [&str; 12] =
+    ["rs", "toml", "lock", "md", "wat", "wast", "witx", "py", "sql", "trycmd", "snap", "js"];
 
 /// Files that have no type but a name.
 const NAMES: [&str; 5] =
