@@ -1,7 +1,7 @@
 //! `bench exec`: what freezability costs a program that runs, beside plain Wasmtime and the other ways to stop one.
 //!
 //! Every variant of a program is run in turn, round after round, so that all see the same machine. What is timed is the
-//! program, from its entry point's beginning to its end, on the clock on the wall. A row is **the ratio of the least
+//! program, from its entry point's beginning to its end, in processor time of its thread. A row is **the ratio of the least
 //! time of a variant to the least of plain Wasmtime**: interference only adds, so the least sample is the one that was
 //! interfered with least. The number of rounds that a kernel makes is set so that a plain run takes some tens of
 //! milliseconds. Every run has to print what the plain one printed.

@@ -67,6 +67,12 @@ pub fn now() -> u64 {
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }
 
+/// What the calling thread has used of a processor: it stands still while others have the processor.
+pub(crate) fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec.try_into().unwrap_or(0))
+}
+
 /// How often a process that waits on its worker looks whether it could leave it.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -93,8 +99,8 @@ pub struct World {
     control: Control,
     /// None in tests of host calls alone.
     code: Option<Arc<Code>>,
-    /// Since when it has been on a worker.
-    since: Option<Instant>,
+    /// What its worker had used of a processor when it entered the process.
+    since: Option<Duration>,
     shared: Arc<Outside>,
 }
 
@@ -103,7 +109,7 @@ pub(crate) struct Outside {
     events: EventSink,
     /// [`FREEZE`] and [`KILL`].
     wants: AtomicU32,
-    /// Nanoseconds on a worker, over all nodes, up to when it last left one.
+    /// Nanoseconds of processor time, over all nodes, up to when it last left one.
     cpu: AtomicU64,
     state: Mutex<State>,
     /// Says that something a process may wait for has changed.
@@ -132,7 +138,7 @@ pub(crate) struct Streams {
     pub(crate) input: VecDeque<u8>,
     /// Whether the input ends there.
     pub(crate) ended: bool,
-    /// Nanoseconds on a worker, when it was frozen.
+    /// Nanoseconds of processor time, when it was frozen.
     pub(crate) cpu: u64,
 }
 
@@ -154,19 +160,19 @@ impl World {
 
     /// A worker enters the process.
     pub(crate) fn enter(&mut self) {
-        self.since = Some(Instant::now());
+        self.since = Some(thread_time());
     }
 
     /// The worker is out again. Says what the process waits for, if it has left to wait.
     pub(crate) fn leave(&mut self) -> Option<Wait> {
         if let Some(since) = self.since.take() {
-            self.shared.cpu.fetch_add(nanos(since.elapsed()), Ordering::Relaxed);
+            self.shared.cpu.fetch_add(nanos(thread_time() - since), Ordering::Relaxed);
         }
         self.wait.take()
     }
 
     fn cpu(&self) -> Duration {
-        let now = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        let now = self.since.map_or(Duration::ZERO, |since| thread_time() - since);
         Duration::from_nanos(self.shared.cpu()) + now
     }
 

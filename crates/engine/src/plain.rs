@@ -1,15 +1,17 @@
 //! Programs as their authors built them, under the engine's own settings and WASI: what a
 //! measurement holds against the transformed ones. Nothing here can be stopped or moved.
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wasmtime::{InstancePre, Linker, Module, Store};
 use wire::{GroupId, Pid};
 
 use crate::config::settings;
-use crate::host::{Outside, Streams};
-use crate::raw::Control;
+use crate::host::{Outside, Streams, thread_time};
+use crate::layout::Role;
+use crate::raw::{Control, Mapping, with_memories};
 use crate::wasi::{self, Blocked, Exit, View, Wasi};
 use crate::worker::RUN_STACK_BYTES;
 use crate::{Code, ConfigError, Event, Setup, StartError, Target, Wait, World};
@@ -27,7 +29,7 @@ pub struct PlainCode {
 /// A program that has run to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ran {
-    /// From its entry point's beginning to its end.
+    /// Processor time from its entry point's beginning to its end.
     pub time: Duration,
     /// The code it exited with; none after a trap.
     pub exit: Option<u32>,
@@ -92,12 +94,15 @@ impl Plain {
         let mut store = Store::new(&self.engine, Host { wasi, world, outside, memory: None });
         // Far beyond any run: what epoch interruption costs is the looking, not the stopping.
         store.set_epoch_deadline(u64::MAX / 2);
-        let instance = plain.pre.instantiate(&mut store).map_err(instantiate)?;
+        let mut memories = memories(code).map_err(|error| instantiate(error.into()))?;
+        let lent = memories.iter_mut().map(Mapping::lend).collect();
+        let instance = with_memories(lent, || plain.pre.instantiate(&mut store));
+        let instance = instance.map_err(instantiate)?;
         store.data_mut().memory = instance.get_memory(&mut store, "memory");
         let entry = instance.get_typed_func::<(), ()>(&mut store, "_start").map_err(instantiate)?;
-        let begun = Instant::now();
+        let begun = thread_time();
         let ended = entry.call(&mut store, ());
-        let time = begun.elapsed();
+        let time = thread_time() - begun;
         let mut output =
             std::mem::take(&mut *written.lock().unwrap_or_else(PoisonError::into_inner));
         let exit = match ended {
@@ -147,6 +152,15 @@ impl View for Host {
         }
         Blocked::Again
     }
+}
+
+/// The program's own memories: those of the transformed one, without what the transform adds.
+fn memories(code: &Code) -> io::Result<Vec<Mapping>> {
+    let own = code.layout().memories.iter().filter(|memory| matches!(memory.role, Role::Guest(_)));
+    own.map(|memory| {
+        Mapping::new(usize::try_from(memory.bytes_min).map_err(io::Error::other)?, None)
+    })
+    .collect()
 }
 
 fn instantiate(error: wasmtime::Error) -> StartError {

@@ -74,7 +74,7 @@ pub enum Status {
 pub struct Stats {
     /// What it is doing.
     pub status: Status,
-    /// Time on a worker, here.
+    /// Processor time, over all nodes.
     pub cpu: Duration,
     /// Bytes of linear memory, over all its memories.
     pub memory_bytes: u64,
