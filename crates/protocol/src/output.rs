@@ -279,6 +279,8 @@ impl Machine {
         let open = self.logs.iter().filter(|(_, log)| !log.concluding);
         let pids: Vec<Pid> = open.map(|(pid, _)| *pid).take(LOGS_ASKED_MAX).collect();
         if !pids.is_empty() && self.news.is_some() {
+            // An answer under way is older than the news that make us ask.
+            self.unask(&Purpose::Logs);
             self.ask(now, Purpose::Logs, Request::Locate(pids));
         }
     }
