@@ -259,7 +259,7 @@ impl Machine {
             }
             Message::Prepared { pid, offer, epoch } => self.prepared(now, from, pid, offer, epoch),
             Message::Refused { pid, offer, reason } => self.refused(now, from, pid, offer, reason),
-            Message::Offer { pid, offer } => self.offered(from, pid, offer),
+            Message::Offer { pid, offer } => self.offered(now, from, pid, offer),
             Message::Settled { pid, offer } => self.settled(now, from, pid, offer),
             Message::Forgotten { pid, offer } => self.forgotten(now, from, pid, offer),
             Message::Cancel { pid, offer } => self.cancelled(now, from, pid, offer),
@@ -387,7 +387,9 @@ impl Incoming {
                 (found.unwrap_or_default(), Condition::Reserved(from), None)
             }
             Stage::Reserved { epoch } => (*epoch, Condition::Reserved(from), None),
-            Stage::Receiving => (Epoch(0), Condition::Reserved(from), Some(Waits::Node(from))),
+            Stage::Receiving { epoch } => {
+                (*epoch, Condition::Reserved(from), Some(Waits::Node(from)))
+            }
             Stage::Staged(section) => {
                 (section.epoch, Condition::Staged(from), Some(Waits::Registry))
             }

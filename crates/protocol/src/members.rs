@@ -68,7 +68,7 @@ impl Machine {
         claims
             || self.incoming.iter().any(|(pid, incoming)| {
                 let from_gone = matches!(incoming.from, From::Node(peer) if self.gone(peer));
-                let holds = matches!(incoming.stage, Stage::Receiving | Stage::Staged(_));
+                let holds = matches!(incoming.stage, Stage::Receiving { .. } | Stage::Staged(_));
                 (from_gone && holds) || self.killed(*pid)
             })
     }

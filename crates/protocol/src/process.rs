@@ -100,7 +100,7 @@ pub(crate) enum Stage {
     /// Room is kept, until then.
     Reserved { epoch: Epoch },
     /// Its image is on its way.
-    Receiving,
+    Receiving { epoch: Epoch },
     /// Its image is here, and the commit has been asked for.
     Staged(Section),
 }

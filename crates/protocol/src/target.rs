@@ -133,13 +133,24 @@ impl Machine {
             return;
         };
         let From::Node(from) = incoming.from else { return };
-        let Stage::Checking { found, .. } = &mut incoming.stage else { return };
-        match locations {
-            [(p, location)] if *p == pid && location.place.owner == Owner::Node(from) => {
-                *found = Some(location.place.epoch);
+        let place = match locations {
+            [(p, location)] if *p == pid => location.place,
+            _ => return self.drop_incoming(pid),
+        };
+        let owned = place.owner == Owner::Node(from);
+        match &mut incoming.stage {
+            Stage::Checking { found, .. } if owned => {
+                *found = Some(place.epoch);
                 self.reserve(now, pid, offer);
             }
-            _ => {
+            Stage::Receiving { epoch } => {
+                // The source has given it up, and we never heard.
+                if !owned || *epoch != place.epoch {
+                    self.drop_incoming(pid);
+                }
+            }
+            Stage::Reserved { .. } | Stage::Staged(_) => (),
+            Stage::Checking { .. } => {
                 self.send(from, Message::Refused { pid, offer, reason: Refusal::NotOwner });
                 self.drop_incoming(pid);
             }
@@ -176,31 +187,42 @@ impl Machine {
         incoming.wake_at = None;
         let offer = incoming.offer;
         let From::Node(from) = incoming.from else { return };
-        match incoming.stage {
+        let gone = self.gone(from);
+        match self.incoming[&pid].stage {
             // The driver may take its time, the registry may not.
             Stage::Checking { found: None, .. } => {
                 self.send(from, Message::Refused { pid, offer, reason: Refusal::RegistrySilent });
                 self.drop_incoming(pid);
             }
             Stage::Reserved { .. } => self.drop_incoming(pid),
-            Stage::Checking { .. } | Stage::Receiving | Stage::Staged(_) => (),
+            // Of one that is gone, only what was in our buffers could still come.
+            Stage::Receiving { .. } if gone => self.drop_incoming(pid),
+            Stage::Receiving { .. } => {
+                self.wake_incoming_at(pid, now + RESERVED);
+                self.ask(now, Purpose::Check(pid, offer), Request::Locate(vec![pid]));
+            }
+            Stage::Checking { .. } | Stage::Staged(_) => (),
         }
     }
 
     /// The source has frozen the process: the room is used now.
-    pub(crate) fn offered(&mut self, from: Peer, pid: Pid, offer: Offer) {
+    pub(crate) fn offered(&mut self, now: Instant, from: Peer, pid: Pid, offer: Offer) {
         if self.is_incoming(pid, offer, from)
             && let Some(incoming) = self.incoming.get_mut(&pid)
-            && let Stage::Reserved { .. } = incoming.stage
+            && let Stage::Reserved { epoch } = incoming.stage
         {
-            incoming.stage = Stage::Receiving;
+            incoming.stage = Stage::Receiving { epoch };
+            self.wake_incoming_at(pid, now + RESERVED);
         }
     }
 
     pub(crate) fn staged(&mut self, now: Instant, from: Peer, section: Section) {
         let (pid, offer) = (section.pid, section.offer);
         let expected = self.is_incoming(pid, offer, from)
-            && matches!(self.stage(pid, offer), Some(Stage::Reserved { .. } | Stage::Receiving))
+            && matches!(
+                self.stage(pid, offer),
+                Some(Stage::Reserved { .. } | Stage::Receiving { .. })
+            )
             && section.owner == Owner::Node(from);
         if !expected || self.below_floor(pid, offer) {
             // A stream that nobody waits for, or an image that is not what it was offered as.
@@ -236,7 +258,7 @@ impl Machine {
     }
 
     pub(crate) fn stage_failed(&mut self, pid: Pid, offer: Offer) {
-        if let Some(Stage::Reserved { .. } | Stage::Receiving) = self.stage(pid, offer) {
+        if let Some(Stage::Reserved { .. } | Stage::Receiving { .. }) = self.stage(pid, offer) {
             // The driver holds nothing, so there is nothing to discard.
             self.incoming.remove(&pid);
         }
