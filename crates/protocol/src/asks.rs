@@ -148,7 +148,7 @@ impl Machine {
 
     fn not_swapped(&mut self, now: Instant, pid: Pid, swap: Swap, location: wire::Location) {
         match swap.kind {
-            SwapKind::Commit | SwapKind::Thaw => self.not_committed(pid, swap),
+            SwapKind::Commit | SwapKind::Thaw => self.not_committed(now, pid, swap, location),
             SwapKind::Raise => self.not_raised(now, pid, swap),
             SwapKind::GiveUp | SwapKind::TakeBack | SwapKind::Store => {
                 self.source_not_swapped(now, pid, swap, location);

@@ -129,7 +129,7 @@ impl Registry {
             }
             (Key::Place(pid), Record::Place(place)) => {
                 self.places.insert(pid, place);
-                if place.owner == Owner::Nobody {
+                if let Owner::Nobody | Owner::Killed = place.owner {
                     self.ended.push_back((now + ENDED_KEPT, pid));
                 }
             }
@@ -208,7 +208,7 @@ impl Registry {
                 Some(pid) => Reply::Named(*pid),
                 None => Reply::Refused(RegistryRefusal::Unknown),
             },
-            Request::KillGroup(group) => self.kill(group),
+            Request::KillGroup(group) => self.kill(now, group),
             Request::Forget(node) => self.forget(node),
             Request::Token { hash } => {
                 let expires = now + TOKEN_LIFE;
@@ -372,7 +372,7 @@ impl Registry {
         }
     }
 
-    fn kill(&mut self, group: GroupId) -> Reply {
+    fn kill(&mut self, now: Instant, group: GroupId) -> Reply {
         let known = self.blocks.range(..=group).next_back();
         if known.is_none_or(|(_, (last, _))| *last < group) {
             return Reply::Refused(RegistryRefusal::Unknown);
@@ -387,7 +387,8 @@ impl Registry {
             let resting = self.places.range(first..=last).filter(|(_, p)| p.owner == Owner::File);
             for (pid, place) in resting.map(|(pid, place)| (*pid, *place)).collect::<Vec<_>>() {
                 let epoch = place.epoch.next();
-                self.put_place(pid, Place { owner: Owner::Nobody, epoch, ..place });
+                self.put_place(pid, Place { owner: Owner::Killed, epoch, ..place });
+                self.ended.push_back((now + ENDED_KEPT, pid));
             }
         }
         let since = self.killed[&group];

@@ -47,8 +47,14 @@ rules! {
     CancelFloor = "cancel-raises-floor",
     /// A target that has asked for the commit does not drop the image before it knows.
     AskedIsBound = "asked-is-bound",
+    /// A target never says `dropped` of an offer that this incarnation has committed, even when the
+    /// process has ended or left since.
+    CommittedIsNotDropped = "committed-is-not-dropped",
     /// A record that already says what is asked for counts as yes.
     AlreadyCounts = "already-says-so",
+    /// A refused commit is believed once the record is past the epoch that was expected: before,
+    /// a repetition of the question may still be granted.
+    NoIsPast = "no-is-past",
     /// A source that finds itself still the owner takes the epoch that it finds.
     TakeEpochFound = "take-epoch-found",
     /// No number of an offer is used twice.

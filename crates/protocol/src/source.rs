@@ -335,11 +335,11 @@ impl Machine {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         process.epoch = epoch;
         let (offer, wisher, doomed) = (process.offer, process.wisher(), process.doomed);
-        if let Some(wisher) = wisher {
-            self.report(now, wisher, Report::GivenUp(why));
-        }
         if doomed {
             return self.end_frozen(now, pid);
+        }
+        if let Some(wisher) = wisher {
+            self.report(now, wisher, Report::GivenUp(why));
         }
         if let Some(process) = self.processes.get_mut(&pid) {
             process.phase = Phase::Running;
@@ -385,6 +385,8 @@ impl Machine {
             [(p, location)] if *p == pid => match location.place == committed {
                 true if location.standing == Standing::Gone => self.wake_kept(now, pid),
                 true => (),
+                // The take-back was granted; its answer is on the way, or will be asked for again.
+                false if location.place.owner == Owner::Node(self.config.me) => (),
                 false => self.let_go(now, pid),
             },
             _ => (),
@@ -407,11 +409,7 @@ impl Machine {
                 self.run_again(now, pid, place.epoch, Step::TakenBack, why);
             }
             (SwapKind::Store, Phase::Storing { ticket, .. }) => {
-                let ticket = *ticket;
-                self.step(pid, Step::InFile);
-                self.put(Output::Discard(pid, swap.offer));
-                self.processes.remove(&pid);
-                self.report_here(ticket, Report::Stored { epoch: place.epoch });
+                self.in_file(pid, *ticket, swap);
             }
             _ => (),
         }
@@ -451,6 +449,10 @@ impl Machine {
                     self.let_go(now, pid);
                 }
             }
+            (SwapKind::TakeBack, Phase::Kept(m)) if mine => {
+                let why = Why::TargetGone(m.target);
+                self.run_again(now, pid, place.epoch, Step::TakenBack, why);
+            }
             (SwapKind::TakeBack, Phase::Kept(_)) => {
                 // No evidence yet, or the target has gone on.
                 if (place.owner, place.epoch) != (swap.owner, swap.epoch) {
@@ -461,8 +463,21 @@ impl Machine {
                 let why = Why::Transfer(String::from("the file was written for a past epoch"));
                 self.run_again(now, pid, place.epoch, Step::Resumed, why);
             }
+            // Nobody else could have changed the record: it named the file, and has moved on.
+            (SwapKind::Store, Phase::Storing { ticket, .. }) => {
+                let ticket = *ticket;
+                self.in_file(pid, ticket, swap);
+            }
             _ => (),
         }
+    }
+
+    fn in_file(&mut self, pid: Pid, ticket: Ticket, swap: Swap) {
+        self.unask_swaps(pid);
+        self.step(pid, Step::InFile);
+        self.put(Output::Discard(pid, swap.offer));
+        self.processes.remove(&pid);
+        self.report_here(ticket, Report::Stored { epoch: swap.epoch.next() });
     }
 
     fn keep(&mut self, now: Instant, pid: Pid) {

@@ -193,7 +193,9 @@ impl Machine {
             // On its way here, or ended here; or a survivor is about to take it back.
             (Standing::Up | Standing::Silent | Standing::Gone, Owner::Node(_)) => None,
             (_, Owner::File) => Some(Report::Refused(Why::InFile)),
-            (_, Owner::Nobody | Owner::Node(_)) => Some(Report::Refused(Why::Unknown)),
+            (_, Owner::Nobody | Owner::Killed | Owner::Node(_)) => {
+                Some(Report::Refused(Why::Unknown))
+            }
         };
         let waits = *standing == Standing::Gone || self.incoming.contains_key(&pursuit.pid);
         pursuit.tries += u32::from(!waits);

@@ -33,6 +33,8 @@ pub enum Owner {
     File,
     /// Nobody: it has ended.
     Nobody,
+    /// Nobody: its group was killed while it lay in a file.
+    Killed,
 }
 
 /// A location record.
@@ -361,7 +363,7 @@ impl Place {
     pub fn peer(&self) -> Option<Peer> {
         match self.owner {
             Owner::Node(peer) => Some(peer),
-            Owner::File | Owner::Nobody => None,
+            Owner::File | Owner::Nobody | Owner::Killed => None,
         }
     }
 }
@@ -380,6 +382,7 @@ impl fmt::Display for Owner {
             Self::Node(peer) => write!(f, "{peer}"),
             Self::File => f.write_str("file"),
             Self::Nobody => f.write_str("nobody"),
+            Self::Killed => f.write_str("killed"),
         }
     }
 }

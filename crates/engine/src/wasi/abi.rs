@@ -280,8 +280,8 @@ impl FdFlags {
     pub(super) const APPEND: Self = Self(1);
     pub(super) const DSYNC: Self = Self(2);
     pub(super) const NONBLOCK: Self = Self(4);
-    pub(super) const RSYNC: Self = Self(8);
     pub(super) const SYNC: Self = Self(16);
+    /// With 8, that reads wait for the disk too, which means nothing where there is one cache.
     const ALL: u16 = 31;
 
     /// Checks that there are no unknown flags.

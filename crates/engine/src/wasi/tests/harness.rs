@@ -1,5 +1,7 @@
 //! Runs a module over [`Wasi`] to its end.
 
+use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -66,18 +68,13 @@ impl Run {
         self
     }
 
-    pub(super) fn dir(mut self, host: &std::path::Path, guest: &str, read_only: bool) -> Self {
+    pub(super) fn dir(mut self, host: &Path, guest: &str, read_only: bool) -> Self {
         self.setup.dirs.push(Dir { host: host.into(), guest: guest.into(), read_only });
         self
     }
 
     pub(super) fn input(mut self, input: &str) -> Self {
         self.input = input.into();
-        self
-    }
-
-    pub(super) fn freezing(mut self) -> Self {
-        self.freezes = true;
         self
     }
 
@@ -140,6 +137,21 @@ impl Run {
         let Data { waits, calls, .. } = store.into_data();
         Ended { result, stdout, stderr, waits: waits.len(), calls }
     }
+}
+
+/// Compiles one of the programs beside this file.
+pub(super) fn guest(name: &str) -> Vec<u8> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/wasi/tests/guests");
+    let out = tempfile::tempdir().unwrap();
+    let wasm = out.path().join("guest.wasm");
+    let done = Command::new("rustc")
+        .args(["--edition", "2024", "--target", "wasm32-wasip1", "-O", "-C", "strip=debuginfo"])
+        .arg("-o")
+        .arg(&wasm)
+        .arg(source.join(name).with_extension("rs"))
+        .status();
+    assert!(done.unwrap().success(), "guest {name} compiles");
+    std::fs::read(wasm).unwrap()
 }
 
 fn engine() -> Engine {

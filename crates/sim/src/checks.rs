@@ -1,0 +1,271 @@
+//! What must hold: from outputs, guests' journals and disks, never from a machine's beliefs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wire::{
+    Epoch, GroupId, Key, Offer, Outcome, Owner, Pid, Place, Record, Report, Section, Ticket,
+};
+
+use crate::world::{BIRTH, GuestState, Life, World, peer};
+
+/// What an outside observer has seen.
+#[derive(Default)]
+pub(crate) struct Truth {
+    /// Every process that was started, in order.
+    pub(crate) born: Vec<Pid>,
+    /// How many effects of each the world has seen.
+    pub(crate) world: BTreeMap<Pid, u64>,
+    /// What a guest had written when it ended.
+    pub(crate) last_words: BTreeMap<Pid, Vec<u8>>,
+    /// No survivor held a valid image after some crash.
+    pub(crate) lost: BTreeSet<Pid>,
+    /// Somebody wished them killed: a survivor may have an image, and may not run it.
+    pub(crate) doomed: BTreeSet<GroupId>,
+    /// Reported killed, one by one or as a group.
+    pub(crate) dead: BTreeSet<Pid>,
+    pub(crate) dead_groups: BTreeSet<GroupId>,
+    /// Whose home has written down an end.
+    pub(crate) ended: BTreeMap<Pid, Outcome>,
+    /// Offers of which a target has said that they run.
+    pub(crate) said_settled: BTreeSet<(Pid, Offer)>,
+    /// Wishes: where they were made, and how often they were reported.
+    pub(crate) tickets: BTreeMap<Ticket, (Life, u32)>,
+    pub(crate) about: BTreeMap<Ticket, Pid>,
+    /// Images on their way into files.
+    pub(crate) storing: BTreeMap<(usize, Pid), Section>,
+    /// Guests take no more steps.
+    pub(crate) quiet: bool,
+    pub(crate) moves: u64,
+    pub(crate) faults: u64,
+}
+
+impl World {
+    /// A copy starts to run: it must be the only one, and behind nothing that was seen.
+    pub(crate) fn check_running(&mut self, node: usize, pid: Pid) {
+        let running = self.running(pid);
+        let guest = &self.nodes[node].guests[&pid];
+        let seen = self.truth.world.get(&pid).copied().unwrap_or(0);
+        let logs = self.nodes.iter().filter_map(|node| node.logs.get(&pid));
+        let unseen = logs.clone().find(|log| !guest.written.starts_with(&log.bytes));
+        let problem = if 1 < running.len() {
+            format!("two copies of {pid} run, on nodes {running:?}")
+        } else if guest.made < seen {
+            format!("a copy of {pid} runs that made {} effects; {seen} were seen", guest.made)
+        } else if unseen.is_some() {
+            format!("a copy of {pid} runs that has not written what its home has")
+        } else if self.truth.dead.contains(&pid) || self.truth.dead_groups.contains(&pid.group) {
+            format!("{pid} runs on node{node}, after it was reported killed")
+        } else if self.truth.ended.contains_key(&pid) {
+            format!("{pid} runs on node{node}, after its end was told")
+        } else {
+            return;
+        };
+        self.fail(problem);
+    }
+
+    pub(crate) fn running(&self, pid: Pid) -> Vec<usize> {
+        let runs = |node: &usize| {
+            let guest = self.nodes[*node].guests.get(&pid);
+            guest.is_some_and(|guest| guest.state == GuestState::Running)
+        };
+        (0..self.nodes.len()).filter(runs).collect()
+    }
+
+    /// Output comes once and in order, and is what the process has written.
+    pub(crate) fn check_write(&mut self, node: usize, pid: Pid, offset: u64, bytes: &[u8]) {
+        let Some(log) = self.nodes[node].logs.get(&pid) else {
+            return self.fail(format!("node{node} writes to no log of {pid}"));
+        };
+        let length = log.bytes.len() as u64;
+        if length != offset {
+            return self.fail(format!("output of {pid} at {offset}, its home has {length}"));
+        }
+        let mut after = log.bytes.clone();
+        after.extend_from_slice(bytes);
+        let copies: Vec<_> = self.nodes.iter().filter_map(|node| node.guests.get(&pid)).collect();
+        let words = copies.iter().map(|guest| &guest.written);
+        let known = words.chain(self.truth.last_words.get(&pid)).any(|w| w.starts_with(&after));
+        let file = self.files.get(&pid).is_some_and(|(g, _)| g.written.starts_with(&after));
+        if !known && !file && !copies.is_empty() {
+            self.fail(format!("the home of {pid} writes what no copy has written"));
+        }
+    }
+
+    pub(crate) fn check_end(&mut self, node: usize, pid: Pid, outcome: &Outcome) {
+        let running = self.running(pid);
+        if !running.is_empty() {
+            return self.fail(format!("the end of {pid} is told, and it runs on {running:?}"));
+        }
+        if self.place(pid).owner == Owner::Killed {
+            self.marks.mark("killed in its file");
+        } else if let Outcome::Lost(_) = outcome {
+            let doomed = self.truth.doomed.contains(&pid.group);
+            if !doomed && !self.truth.lost.contains(&pid) && !self.truth.last_words.contains_key(&pid) {
+                self.fail(format!("{pid} is reported lost, and a survivor held its image"));
+            }
+        } else if let Some(log) = self.nodes[node].logs.get(&pid)
+            && self.truth.last_words.get(&pid) != Some(&log.bytes)
+        {
+            self.fail(format!("the end of {pid} is told before its last words"));
+        }
+        self.truth.ended.insert(pid, outcome.clone());
+    }
+
+    /// A source lets an image go only on a word that it runs elsewhere.
+    pub(crate) fn check_letting_go(&mut self, node: usize, pid: Pid, offer: Offer) {
+        let said = self.truth.said_settled.contains(&(pid, offer));
+        let owner = self.place(pid).owner;
+        let mine = owner == Owner::Node(self.peer(node));
+        let moved_on = !mine && self.place(pid).offer != offer;
+        let raised = !mine && self.place(pid).offer == offer && self.raised(pid, offer);
+        if !(said
+            || moved_on
+            || raised
+            || matches!(owner, Owner::File | Owner::Nobody | Owner::Killed))
+        {
+            self.fail(format!("node{node} lets go of {pid} {offer}, and nobody said it runs"));
+        }
+    }
+
+    /// Whether the record has been confirmed since an offer was committed.
+    fn raised(&self, pid: Pid, offer: Offer) -> bool {
+        let held = self.nodes.iter().any(|node| {
+            let guest = node.guests.get(&pid);
+            guest.is_some_and(|guest| guest.held && guest.state == GuestState::Running)
+        });
+        let _ = offer;
+        !held
+    }
+
+    /// What the registry's disk says.
+    pub(crate) fn place(&self, pid: Pid) -> Place {
+        if let Some(Record::Place(place)) = self.disk.get(&Key::Place(pid)) {
+            return *place;
+        }
+        let first = Key::Block(GroupId(0));
+        let block = self.disk.range(first..=Key::Block(pid.group)).next_back();
+        let owner = match block {
+            Some((_, Record::Block(_, peer))) => Owner::Node(*peer),
+            _ => Owner::Nobody,
+        };
+        Place { owner, epoch: BIRTH, offer: Offer(0) }
+    }
+
+    /// After a crash: which processes have no valid image on any survivor?
+    pub(crate) fn note_losses(&mut self) {
+        for pid in self.truth.born.clone() {
+            let doomed = self.truth.doomed.contains(&pid.group);
+            if !doomed && !self.truth.lost.contains(&pid) && !self.has_valid_image(pid) {
+                self.truth.lost.insert(pid);
+                self.marks.mark("lost with its node");
+            }
+        }
+    }
+
+    fn has_valid_image(&self, pid: Pid) -> bool {
+        let place = self.place(pid);
+        if place.owner == Owner::File {
+            return self.files.contains_key(&pid);
+        }
+        let next = Epoch(place.epoch.0.wrapping_sub(1));
+        (0..self.nodes.len()).filter(|node| self.nodes[*node].machine.is_some()).any(|node| {
+            let me = Owner::Node(peer(node, self.nodes[node].incarnation));
+            let held = self.nodes[node].guests.get(&pid).is_some_and(|guest| match guest.state {
+                GuestState::Running => place.owner == me,
+                GuestState::Frozen(offer) => place.owner == me || place.offer == offer,
+            });
+            held || self.nodes[node].room.iter().any(|((p, offer), room)| {
+                let section = room.stage.as_ref().map(|(_, section)| section);
+                *p == pid
+                    && section.is_some_and(|section| {
+                        (place.owner, place.epoch) == (section.owner, section.epoch)
+                            || (place.owner, place.offer, next) == (me, *offer, section.epoch)
+                    })
+            })
+        })
+    }
+
+    pub(crate) fn check_report(&mut self, ticket: Ticket, report: &Report) {
+        let Some((_, times)) = self.truth.tickets.get_mut(&ticket) else {
+            return self.fail(format!("wish {} was never made", ticket.0));
+        };
+        *times += 1;
+        if *times != 1 {
+            return self.fail(format!("wish {} is reported twice", ticket.0));
+        }
+        match report {
+            Report::Killed => {
+                if let Some(pid) = self.truth.about.get(&ticket).copied() {
+                    self.truth.dead.insert(pid);
+                    self.check_dead(pid);
+                }
+            }
+            Report::GroupKilled(group) => {
+                self.truth.dead_groups.insert(*group);
+                let members = self.truth.born.iter().copied().filter(|pid| pid.group == *group);
+                for pid in members.collect::<Vec<_>>() {
+                    self.check_dead(pid);
+                }
+            }
+            _ => (),
+        }
+    }
+
+    fn check_dead(&mut self, pid: Pid) {
+        let running = self.running(pid);
+        if !running.is_empty() {
+            self.fail(format!("{pid} is reported killed, and runs on {running:?}"));
+        }
+    }
+
+    /// Faults are over, and time has passed.
+    pub(crate) fn check_liveness(&mut self) {
+        for pid in self.truth.born.clone() {
+            if let Some(problem) = self.unlively(pid) {
+                return self.fail(problem);
+            }
+        }
+        let unreported =
+            self.truth.tickets.iter().find(|(_, (life, times))| *times == 0 && self.lives(*life));
+        if let Some((ticket, _)) = unreported {
+            let ticket = ticket.0;
+            self.fail(format!("wish {ticket} was never reported"));
+        }
+    }
+
+    fn unlively(&self, pid: Pid) -> Option<String> {
+        let running = self.running(pid);
+        let mut logs = self.nodes.iter().filter(|n| n.machine.is_some());
+        if let [node] = running[..] {
+            let guest = &self.nodes[node].guests[&pid];
+            if guest.held {
+                return Some(format!("{pid} still holds its effects back"));
+            }
+            let delivered =
+                logs.any(|n| n.logs.get(&pid).is_some_and(|l| l.bytes == guest.written));
+            return (!delivered && !guest.written.is_empty())
+                .then(|| format!("output of {pid} is missing at its home"));
+        }
+        if self.truth.ended.contains_key(&pid) {
+            return None;
+        }
+        let location = self.registry.as_ref().map(|registry| registry.locate(pid))?;
+        let known_lost = location.standing == wire::Standing::Lost;
+        let may_be_lost =
+            self.truth.lost.contains(&pid) || self.truth.doomed.contains(&pid.group);
+        // Its home would say so, if its home were not off for good.
+        let home_off = logs.all(|n| n.logs.get(&pid).is_none_or(|log| log.end.is_some()));
+        if may_be_lost && known_lost && home_off {
+            return None;
+        }
+        if matches!(location.place.owner, Owner::Nobody | Owner::Killed) && home_off {
+            return None;
+        }
+        Some(format!(
+            "{pid} does not run: its record says {} {:?}; {}",
+            location.place,
+            location.standing,
+            if may_be_lost { "its loss was not reported" } else { "a survivor held its image" }
+        ))
+    }
+}

@@ -1,0 +1,401 @@
+//! The modelled driver: what a node's daemon, its guests and its bulk links do with outputs.
+
+use protocol::{Input, Output, Span, Step, Wish};
+use wire::{Blob, Message, Outcome, Peer, Pid, Refusal, Report, Section, Stream};
+
+use crate::world::{Event, Guest, GuestState, Life, Log, Room, WishFor, World, id};
+
+/// The longest that a local answer takes.
+const LOCAL_MAX: Span = Span::millis(30);
+
+impl World {
+    /// Does what a node asks for.
+    pub(crate) fn perform(&mut self, node: usize, output: Output) {
+        if !matches!(output, Output::Members | Output::Ask(_, wire::Request::Renew { .. })) {
+            self.tell(|| format!("    node{node} {output}"));
+        }
+        match output {
+            Output::Send(to, message) => self.send(node, to, message),
+            Output::Ask(ask, request) => {
+                let home = self.peer(0);
+                self.send(node, home, Message::Ask { ask, request });
+            }
+            Output::Report(ticket, report) => self.reported(ticket, &report),
+            Output::Step(pid, step) => self.strike(node, pid, step),
+            Output::Start(_, pid) => {
+                self.truth.born.push(pid);
+                self.nodes[node].guests.insert(pid, Guest::new());
+                self.goes(node, pid);
+            }
+            Output::Describe(pid, offer) => {
+                let needs = match self.rng.chance(self.faults.refusal / 4) {
+                    true => Err("it holds a socket".to_owned()),
+                    false => Ok(Blob(vec![1; 16])),
+                };
+                self.later(node, Input::Described { pid, offer, needs }, LOCAL_MAX);
+            }
+            Output::Freeze(pid, offer) => {
+                self.later(node, Input::Frozen { pid, offer }, LOCAL_MAX);
+            }
+            Output::Transfer { section, to } => self.stream(node, section, to),
+            Output::Store { section, .. } => {
+                let (pid, offer) = (section.pid, section.offer);
+                self.truth.storing.insert((node, pid), section);
+                let input = match self.rng.chance(self.faults.breakage) {
+                    true => Input::TransferFailed { pid, offer, reason: "disk full".to_owned() },
+                    false => Input::Stored { pid, offer },
+                };
+                self.later(node, input, LOCAL_MAX);
+            }
+            Output::Prepare { from, pid, offer, .. } => {
+                let room = Room { from: Some(from), stage: None };
+                self.nodes[node].room.insert((pid, offer), room);
+                let input = match self.rng.chance(self.faults.refusal) {
+                    true => {
+                        let reason = Refusal::Unfit("no room".to_owned());
+                        Input::NotPrepared { pid, offer, reason }
+                    }
+                    false => Input::Prepared { pid, offer },
+                };
+                self.later(node, input, LOCAL_MAX);
+            }
+            Output::Discard(pid, offer) => {
+                self.nodes[node].room.remove(&(pid, offer));
+                let frozen = self.nodes[node].guests.get(&pid);
+                if frozen.is_some_and(|guest| guest.state == GuestState::Frozen(offer)) {
+                    self.check_letting_go(node, pid, offer);
+                    self.nodes[node].guests.remove(&pid);
+                    // The word that it runs may have outlived whoever said it.
+                    self.note_losses();
+                }
+            }
+            Output::Run { pid, offer, held, .. } => {
+                let room = self.nodes[node].room.remove(&(pid, offer));
+                let Some((guest, _)) = room.and_then(|room| room.stage) else {
+                    return self.fail(format!("node{node} runs {pid} {offer} without an image"));
+                };
+                let guest = Guest { state: GuestState::Running, held, ..guest };
+                self.nodes[node].guests.insert(pid, guest);
+                self.goes(node, pid);
+            }
+            Output::Resume { pid, .. } => {
+                self.truth.storing.remove(&(node, pid));
+                match self.nodes[node].guests.get_mut(&pid) {
+                    Some(guest) => guest.state = GuestState::Running,
+                    None => return self.fail(format!("node{node} resumes {pid} without a guest")),
+                }
+                self.goes(node, pid);
+            }
+            Output::Release(pid, _) => {
+                if let Some(guest) = self.nodes[node].guests.get_mut(&pid) {
+                    guest.held = false;
+                }
+            }
+            Output::Kill(pid) => match self.nodes[node].guests.get(&pid).map(|g| g.state) {
+                Some(GuestState::Frozen(_)) => self.guest_ends(node, pid),
+                Some(GuestState::Running) => {
+                    let outcome = Outcome::Killed;
+                    self.later(node, Input::Ended { pid, outcome }, LOCAL_MAX);
+                }
+                None => (),
+            },
+            Output::OpenLog { pid, base } => self.open_log(node, pid, base),
+            Output::Deliver { pid, offset, bytes, .. } => {
+                let life = self.life(node);
+                let event = Event::Write { life, pid, offset, bytes: bytes.0 };
+                self.schedule(Span::millis(20), event);
+            }
+            Output::Conclude { pid, outcome } => {
+                let life = self.life(node);
+                self.schedule(Span::millis(20), Event::Conclude { life, pid, outcome });
+            }
+            Output::Expelled => {
+                self.marks.mark("expelled");
+                self.nodes[node].machine = None;
+                self.nodes[node].guests.clear();
+                self.nodes[node].room.clear();
+            }
+            Output::OutputRoom(_) | Output::Members => (),
+        }
+    }
+
+    /// A step of a move is the moment at which things go wrong.
+    fn strike(&mut self, node: usize, pid: Pid, step: Step) {
+        let _ = pid;
+        self.marks.mark(step.name());
+        if step == Step::Settled {
+            let offer = self.nodes[node].machine.as_ref().and_then(|machine| {
+                machine.processes().find(|status| status.pid == pid).map(|status| status.offer)
+            });
+            self.truth.said_settled.extend(offer.map(|offer| (pid, offer)));
+        }
+        if step == Step::Offered {
+            self.truth.moves += 1;
+        }
+        let size = self.nodes.len() as u64;
+        if self.rng.chance(self.faults.crash) {
+            self.truth.faults += 1;
+            self.marks.mark("fault: crash at a step");
+            let victim = match self.rng.below(100) {
+                0..55 => node,
+                55..70 => 0,
+                _ => self.rng.below(size) as usize,
+            };
+            self.crash(victim);
+        }
+        if self.rng.chance(self.faults.cut) {
+            self.truth.faults += 1;
+            self.marks.mark("fault: link cut at a step");
+            let other = self.rng.below(size) as usize;
+            self.cut(node, other);
+        }
+    }
+
+    /// Sends an image; sometimes its bytes come twice.
+    fn stream(&mut self, node: usize, section: Section, to: Peer) {
+        let Some(guest) = self.nodes[node].guests.get(&section.pid) else {
+            return self.fail(format!("node{node} offers {} without a guest", section.pid));
+        };
+        let copy = Box::new((guest.clone(), section));
+        let from = self.life(node);
+        let broken = self.rng.chance(self.faults.breakage);
+        let delay = Span::micros(100 + self.rng.below(self.faults.delay_max.0 * 3));
+        if self.rng.chance(self.faults.repeat / 2) {
+            let copy = copy.clone();
+            let delay = Span::micros(self.rng.below(6_000_000));
+            self.schedule(delay, Event::Stream { from, to, copy, broken: false, late: true });
+        }
+        self.schedule(delay, Event::Stream { from, to, copy, broken, late: false });
+    }
+
+    pub(crate) fn stream_ends(
+        &mut self,
+        from: Life,
+        to: Peer,
+        copy: (Guest, Section),
+        broken: bool,
+        late: bool,
+    ) {
+        let (pid, offer) = (copy.1.pid, copy.1.offer);
+        let target = to.node.0 as usize - 1;
+        let source = crate::world::peer(from.0, from.1);
+        let there = self.lives((target, to.incarnation.0));
+        let all_sent = self.lives(from) || late || self.rng.chance(30);
+        let broken = broken || !all_sent || self.is_cut(from.0, target);
+        let room = self.nodes[target].room.get_mut(&(pid, offer));
+        let room = room.filter(|room| there && room.from == Some(source) && room.stage.is_none());
+        let staged = match room {
+            Some(room) if !broken => {
+                let section = copy.1.clone();
+                room.stage = Some(copy);
+                self.feed(target, Input::Staged { from: source, section });
+                true
+            }
+            Some(_) if !late => {
+                self.nodes[target].room.remove(&(pid, offer));
+                self.marks.mark("a stream broke");
+                self.feed(target, Input::StageFailed { pid, offer });
+                false
+            }
+            _ => false,
+        };
+        if late || !self.lives(from) {
+            return;
+        }
+        // That the last byte arrived may not be known at the source.
+        let known = staged && !self.rng.chance(self.faults.breakage / 2);
+        let input = match known {
+            true => Input::Transferred { pid, offer, bytes: 1 },
+            false => Input::TransferFailed { pid, offer, reason: "broken".to_owned() },
+        };
+        self.feed(from.0, input);
+    }
+
+    /// What a driver says may have been overtaken by what it was told since.
+    pub(crate) fn still_true(&mut self, (node, _): Life, input: Input) -> Option<Input> {
+        match &input {
+            Input::Frozen { pid, offer } => {
+                let guest = self.nodes[node].guests.get_mut(pid)?;
+                let running = guest.state == GuestState::Running;
+                if running {
+                    guest.state = GuestState::Frozen(*offer);
+                }
+                running.then_some(input)
+            }
+            Input::Ended { pid, .. } => {
+                let guest = self.nodes[node].guests.get(pid)?;
+                if guest.state != GuestState::Running {
+                    return None;
+                }
+                self.guest_ends(node, *pid);
+                Some(input)
+            }
+            Input::Prepared { pid, offer } => {
+                self.nodes[node].room.contains_key(&(*pid, *offer)).then_some(input)
+            }
+            Input::NotPrepared { pid, offer, .. } => {
+                self.nodes[node].room.remove(&(*pid, *offer)).map(|_| input)
+            }
+            Input::Stored { pid, offer } => {
+                let section = self.truth.storing.remove(&(node, *pid))?;
+                let guest = self.nodes[node].guests.get(pid)?;
+                if section.offer == *offer {
+                    self.files.insert(*pid, (guest.clone(), section));
+                }
+                Some(input)
+            }
+            _ => Some(input),
+        }
+    }
+
+    /// A guest lives a little: acts on the world, writes, perhaps ends.
+    pub(crate) fn guest_acts(&mut self, life: Life, pid: Pid) {
+        let node = life.0;
+        if self.truth.quiet {
+            return;
+        }
+        let Some(guest) = self.nodes[node].guests.get_mut(&pid) else { return };
+        if guest.state != GuestState::Running {
+            return;
+        }
+        if !guest.held && self.rng.chance(50) {
+            guest.made += 1;
+            let made = guest.made;
+            let seen = self.truth.world.entry(pid).or_default();
+            if made <= *seen {
+                let seen = *seen;
+                return self.fail(format!("{pid} makes effect {made} again, {seen} were seen"));
+            }
+            *seen = made;
+        }
+        let room = self.nodes[node].machine.as_ref().map_or(0, |machine| machine.output_room(pid));
+        if 0 < room && self.rng.chance(60) {
+            let byte = self.rng.bits() as u8;
+            let bytes = vec![byte; 1 + self.rng.below(3) as usize];
+            if let Some(guest) = self.nodes[node].guests.get_mut(&pid) {
+                guest.written.extend_from_slice(&bytes);
+            }
+            let stream = if byte < 128 { Stream::Out } else { Stream::Err };
+            self.feed(node, Input::Wrote { pid, stream, bytes: Blob(bytes) });
+        }
+        if self.rng.below(1_000) < 2 && self.lives(life) {
+            self.guest_ends(node, pid);
+            let outcome = Outcome::Code(3);
+            return self.feed(node, Input::Ended { pid, outcome });
+        }
+        let after = Span::micros(20_000 + self.rng.below(400_000));
+        self.schedule(after, Event::Guest { life, pid });
+    }
+
+    fn guest_ends(&mut self, node: usize, pid: Pid) {
+        if let Some(guest) = self.nodes[node].guests.remove(&pid) {
+            self.truth.last_words.insert(pid, guest.written);
+        }
+    }
+
+    /// A guest starts to take steps here.
+    fn goes(&mut self, node: usize, pid: Pid) {
+        self.check_running(node, pid);
+        let life = self.life(node);
+        let after = Span::micros(self.rng.below(50_000));
+        self.schedule(after, Event::Guest { life, pid });
+    }
+
+    fn open_log(&mut self, node: usize, pid: Pid, base: u64) {
+        if !self.nodes[node].logs.contains_key(&pid) {
+            // What is before the base is in the log of a home that is off for good.
+            let copies = self.nodes.iter().find_map(|n| n.guests.get(&pid));
+            let words = copies.map(|guest| &guest.written).or(self.truth.last_words.get(&pid));
+            let bytes = words.and_then(|w| w.get(..base as usize)).unwrap_or(&[]).to_vec();
+            self.nodes[node].logs.insert(pid, Log { bytes, end: None });
+        }
+        let log = &self.nodes[node].logs[&pid];
+        let (length, ended) = (log.bytes.len() as u64, log.end.is_some());
+        self.later(node, Input::LogOpened { pid, length, ended }, LOCAL_MAX);
+    }
+
+    pub(crate) fn write_log(&mut self, node: usize, pid: Pid, offset: u64, bytes: &[u8]) {
+        self.check_write(node, pid, offset, bytes);
+        let Some(log) = self.nodes[node].logs.get_mut(&pid) else { return };
+        log.bytes.extend_from_slice(bytes);
+        let length = log.bytes.len() as u64;
+        self.feed(node, Input::Delivered { pid, length, ended: false });
+    }
+
+    pub(crate) fn conclude_log(&mut self, node: usize, pid: Pid, outcome: Outcome) {
+        self.check_end(node, pid, &outcome);
+        let Some(log) = self.nodes[node].logs.get_mut(&pid) else { return };
+        let length = log.bytes.len() as u64;
+        log.end = Some(outcome);
+        self.feed(node, Input::Delivered { pid, length, ended: true });
+    }
+
+    /// An operator wishes something about whatever there is.
+    pub(crate) fn make_wish(&mut self, node: usize, wish: &WishFor) {
+        let size = self.nodes.len();
+        let up = |node: &usize| self.nodes[*node].machine.is_some();
+        let Some(node) = (0..size).map(|k| (node + k) % size).find(up) else { return };
+        if let WishFor::Spawn = wish {
+            let home = id(self.rng.below(size as u64) as usize);
+            self.wish(node, Wish::Spawn { home, name: None });
+            return;
+        }
+        let born = self.truth.born.len() as u64;
+        if born == 0 {
+            return;
+        }
+        let pid = self.truth.born[self.rng.below(born) as usize];
+        let runs = (0..size).find(|n| self.nodes[*n].guests.contains_key(&pid));
+        match wish {
+            WishFor::Spawn => (),
+            WishFor::Move(to) => {
+                let ticket = self.wish(node, Wish::Errand(pid, wire::Errand::Move(id(*to))));
+                self.truth.about.insert(ticket, pid);
+            }
+            WishFor::Kill => {
+                let ticket = self.wish(node, Wish::Errand(pid, wire::Errand::Kill));
+                self.truth.about.insert(ticket, pid);
+            }
+            WishFor::KillGroup => {
+                self.truth.doomed.insert(pid.group);
+                self.wish(node, Wish::KillGroup(pid.group));
+            }
+            WishFor::Store => {
+                if let Some(node) = runs {
+                    self.wish(node, Wish::Store(pid));
+                }
+            }
+            WishFor::Thaw => self.thaw(node, pid),
+        }
+    }
+
+    pub(crate) fn thaw(&mut self, node: usize, pid: Pid) {
+        let Some((guest, section)) = self.files.get(&pid).cloned() else { return };
+        let key = (pid, section.offer);
+        if self.nodes[node].room.contains_key(&key) || self.nodes[node].guests.contains_key(&pid) {
+            return;
+        }
+        let stage = Some((guest, section.clone()));
+        self.nodes[node].room.insert(key, Room { from: None, stage });
+        self.wish(node, Wish::Thaw(section));
+    }
+
+    fn reported(&mut self, ticket: wire::Ticket, report: &Report) {
+        self.check_report(ticket, report);
+        self.marks.mark(match report {
+            Report::Moved(_) => "report: moved",
+            Report::GivenUp(_) => "report: given up",
+            Report::Refused(_) => "report: refused",
+            Report::Killed => "report: killed",
+            Report::GroupKilled(_) => "report: group killed",
+            Report::GroupKilling(..) => "report: group being killed",
+            Report::Stored { .. } => "report: stored",
+            Report::Thawed { .. } => "report: thawed",
+            Report::AlreadyThawed => "report: already thawed",
+            Report::Lost { .. } => "report: lost",
+            Report::Ended(_) => "report: ended",
+            Report::AlreadyThere(_) => "report: already there",
+            Report::Spawned(_) => "report: spawned",
+        });
+    }
+}
