@@ -15,7 +15,7 @@ use wire::{
 
 use crate::asks::Asks;
 use crate::output::Log;
-use crate::process::{Goal, Incoming, Phase, Process, Stage};
+use crate::process::{Floor, Goal, Incoming, Phase, Process, Stage};
 use crate::wishes::{Errands, Spawning};
 use crate::{Input, Instant, Output, Rng, Rule, Rules, Span, Step};
 
@@ -52,9 +52,10 @@ pub struct Machine {
     pub(crate) draining: bool,
     pub(crate) processes: BTreeMap<Pid, Process>,
     pub(crate) incoming: BTreeMap<Pid, Incoming>,
-    /// The highest offer of each process that this incarnation has seen, and when. An entry goes
-    /// when nothing about that offer can be under way any more.
-    pub(crate) floors: BTreeMap<Pid, (Offer, Instant)>,
+    pub(crate) floors: BTreeMap<Pid, Floor>,
+    /// Whether a floor has been forgotten: then this node may have committed an offer and not know
+    /// it, and says `dropped` of nothing that it has not held.
+    pub(crate) floors_forgotten: bool,
     pub(crate) logs: BTreeMap<Pid, Log>,
     pub(crate) errands: Errands,
     /// Group ids that may be given away: first to last, in blocks.
@@ -148,6 +149,7 @@ impl Machine {
             processes: BTreeMap::new(),
             incoming: BTreeMap::new(),
             floors: BTreeMap::new(),
+            floors_forgotten: false,
             logs: BTreeMap::new(),
             errands: Errands::default(),
             ids: VecDeque::new(),
@@ -269,7 +271,7 @@ impl Machine {
             }
             Message::Ended { pid, offset, outcome } => self.end_arrived(from, pid, offset, outcome),
             Message::Acknowledged { pid, offset, ended } => {
-                self.acknowledged(pid, offset, ended);
+                self.acknowledged(now, pid, offset, ended);
             }
             Message::Errand { ticket, pid, errand } => {
                 self.errand_arrived(now, from, ticket, pid, errand);

@@ -87,7 +87,9 @@ impl Machine {
         self.put(Output::Members);
         self.let_gone_go(now);
         self.end_killed();
-        if self.settled_since(before.as_ref()) {
+        // Those that lay in files when their group was killed are told of by nobody else.
+        let killed = self.news.as_ref().is_some_and(|news| !news.killed.is_empty());
+        if killed || self.settled_since(before.as_ref()) {
             self.look_for_lost(now);
         }
     }

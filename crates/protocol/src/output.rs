@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use wire::{Blob, Location, Message, Outcome, Peer, Pid, Request, Standing, Stream};
+use wire::{Blob, Epoch, Location, Message, Outcome, Owner, Peer, Pid, Request, Standing, Stream};
 
 use crate::asks::Purpose;
 use crate::machine::Timer;
@@ -104,16 +104,22 @@ impl Machine {
         }
     }
 
-    pub(crate) fn acknowledged(&mut self, pid: Pid, offset: u64, ended: bool) {
+    pub(crate) fn acknowledged(&mut self, now: Instant, pid: Pid, offset: u64, ended: bool) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let room = process.outbox.acknowledge(offset);
         process.outbox.announce = false;
         let running = !matches!(process.phase, Phase::Ending);
-        if ended && !running {
+        let heard = ended && !running && !process.outbox.end_acknowledged;
+        if heard {
             process.outbox.end_acknowledged = true;
         }
+        let epoch = process.epoch;
         if room && running {
             self.put(Output::OutputRoom(pid));
+        }
+        // The home first: a record that says "ended" must not stand before the last words.
+        if heard && epoch != Epoch(0) {
+            self.ask(now, Purpose::Ended(pid), Request::Ended { pid, epoch });
         }
         self.bury(pid);
     }
@@ -149,12 +155,8 @@ impl Machine {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         process.phase = Phase::Ending;
         process.ended = Some(outcome.clone());
-        let epoch = process.epoch;
         let name = process.name.take();
         let killers: Vec<Wisher> = core::mem::take(&mut process.killers);
-        if epoch.0 != 0 {
-            self.ask(now, Purpose::Ended(pid), Request::Ended { pid, epoch });
-        }
         if let Some(name) = name {
             let request = Request::Unname { name: name.clone(), pid };
             self.ask(now, Purpose::Unname(name, pid), request);
@@ -287,12 +289,15 @@ impl Machine {
 
     pub(crate) fn logs_located(&mut self, found: &[(Pid, Location)]) {
         for (pid, location) in found {
-            let Location { standing: Standing::Lost, place } = location else { continue };
-            let Some(last) = place.peer() else { continue };
+            let outcome = match (location.standing, location.place.owner) {
+                (Standing::Lost, Owner::Node(last)) => Outcome::Lost(last),
+                (_, Owner::Killed) => Outcome::Killed,
+                _ => continue,
+            };
             let Some(log) = self.logs.get_mut(pid) else { continue };
             if !log.concluding && log.taken == Some(log.written) {
                 log.concluding = true;
-                self.put(Output::Conclude { pid: *pid, outcome: Outcome::Lost(last) });
+                self.put(Output::Conclude { pid: *pid, outcome });
             }
         }
     }

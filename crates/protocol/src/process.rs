@@ -77,6 +77,17 @@ pub(crate) struct Muted {
     pub(crate) raising: bool,
 }
 
+/// What this incarnation remembers of a process's offers. It goes when nothing about them can be
+/// under way any more.
+#[derive(Debug)]
+pub(crate) struct Floor {
+    /// The highest that was staged or cancelled.
+    pub(crate) seen: Offer,
+    /// The highest that was committed; 0 for none.
+    pub(crate) committed: Offer,
+    pub(crate) at: Instant,
+}
+
 /// A process that may come here.
 #[derive(Debug)]
 pub(crate) struct Incoming {

@@ -13,12 +13,12 @@ use alloc::vec;
 
 use wire::{
     Blob, Epoch, Location, Message, Offer, Owner, Peer, Pid, Place, Refusal, Report, Request,
-    Section, Swap, SwapKind, Ticket, Why,
+    Section, Standing, Swap, SwapKind, Ticket, Why,
 };
 
 use crate::asks::Purpose;
 use crate::machine::Timer;
-use crate::process::{From, Incoming, Muted, Phase, Process, Stage};
+use crate::process::{Floor, From, Incoming, Muted, Phase, Process, Stage};
 use crate::{Instant, Machine, Output, Rule, Span, Step};
 
 /// A target whose registry does not answer within this refuses: it could not commit.
@@ -97,23 +97,36 @@ impl Machine {
 
     fn below_floor(&self, pid: Pid, offer: Offer) -> bool {
         self.rules.keep(Rule::Floor)
-            && self.floors.get(&pid).is_some_and(|(floor, _)| offer <= *floor)
+            && self.floors.get(&pid).is_some_and(|floor| offer <= floor.seen)
     }
 
-    fn raise_floor(&mut self, now: Instant, pid: Pid, offer: Offer) {
-        let (floor, at) = self.floors.entry(pid).or_insert((offer, now));
-        *floor = offer.max(*floor);
-        *at = now;
-        if self.floors.len() == 1 {
+    fn raise_floor(&mut self, now: Instant, pid: Pid, offer: Offer) -> &mut Floor {
+        if self.floors.is_empty() {
             self.arm(now + FLOORS_KEPT, Timer::Floors);
         }
+        let fresh = Floor { seen: offer, committed: Offer(0), at: now };
+        let floor = self.floors.entry(pid).or_insert(fresh);
+        floor.seen = offer.max(floor.seen);
+        floor.at = now;
+        floor
     }
 
     pub(crate) fn forget_floors(&mut self, now: Instant) {
-        self.floors.retain(|_, (_, at)| now - *at < FLOORS_KEPT);
+        let before = self.floors.len();
+        self.floors.retain(|_, floor| now - floor.at < FLOORS_KEPT);
+        self.floors_forgotten |= self.floors.len() < before;
         if !self.floors.is_empty() {
             self.arm(now + FLOORS_KEPT, Timer::Floors);
         }
+    }
+
+    /// Whether this incarnation may have committed an offer, whatever it holds now.
+    fn may_have_committed(&self, pid: Pid, offer: Offer) -> bool {
+        self.rules.keep(Rule::CommittedIsNotDropped)
+            && match self.floors.get(&pid) {
+                Some(floor) => offer <= floor.committed,
+                None => self.floors_forgotten && !self.incoming.contains_key(&pid),
+            }
     }
 
     pub(crate) fn room_found(&mut self, now: Instant, pid: Pid, offer: Offer) {
@@ -186,6 +199,9 @@ impl Machine {
         }
         incoming.wake_at = None;
         let offer = incoming.offer;
+        if let Stage::Staged(_) = incoming.stage {
+            return self.ask_to_commit(now, pid);
+        }
         let From::Node(from) = incoming.from else { return };
         let gone = self.gone(from);
         match self.incoming[&pid].stage {
@@ -250,7 +266,7 @@ impl Machine {
         };
         let kind = match section.owner {
             Owner::File => SwapKind::Thaw,
-            Owner::Node(_) | Owner::Nobody => SwapKind::Commit,
+            Owner::Node(_) | Owner::Nobody | Owner::Killed => SwapKind::Commit,
         };
         let (owner, epoch, offer) = (section.owner, section.epoch, section.offer);
         let to = Owner::Node(self.config.me);
@@ -265,7 +281,7 @@ impl Machine {
     }
 
     pub(crate) fn cancelled(&mut self, now: Instant, from: Peer, pid: Pid, offer: Offer) {
-        if self.processes.contains_key(&pid) {
+        if self.processes.contains_key(&pid) || self.may_have_committed(pid, offer) {
             return;
         }
         if let Some(incoming) = self.incoming.get(&pid) {
@@ -295,6 +311,7 @@ impl Machine {
             return;
         };
         let (offer, epoch) = (section.offer, place.epoch);
+        self.raise_floor(now, pid, offer).committed = offer;
         let held = matches!(from, From::Node(_)) && self.rules.keep(Rule::HoldEffects);
         let phase = match from {
             From::Node(source) => Phase::Muted(Muted { source, since: now, raising: false }),
@@ -320,10 +337,18 @@ impl Machine {
     }
 
     /// The registry says no: the offer was given up, or the file thawed elsewhere.
-    pub(crate) fn not_committed(&mut self, pid: Pid, swap: Swap) {
+    pub(crate) fn not_committed(&mut self, now: Instant, pid: Pid, swap: Swap, location: Location) {
         let staged = matches!(self.stage(pid, swap.offer), Some(Stage::Staged(_)));
         if !staged {
             return;
+        }
+        // The file is there before the record names it. Until the record is past what was expected,
+        // a repetition of the question may still find a yes.
+        let final_word = matches!(location.standing, Standing::Lost | Standing::Unknown)
+            || swap.epoch <= location.place.epoch;
+        if !final_word && self.rules.keep(Rule::NoIsPast) {
+            let at = self.later(now);
+            return self.wake_incoming_at(pid, at);
         }
         if let Some(Incoming { from: From::File(ticket), .. }) = self.incoming.get(&pid) {
             let ticket = *ticket;
