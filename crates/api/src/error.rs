@@ -205,7 +205,9 @@ impl ErrorCode {
             Self::UnsupportedFeature => {
                 "build without that feature; docs/cli.md lists what is supported"
             }
-            Self::MissingImport => "`--stub-missing` lets unknown WASI functions answer ENOSYS",
+            Self::MissingImport => {
+                "with `--stub-missing`, given to `run` or to the daemon, unknown WASI functions answer ENOSYS"
+            }
             Self::CorruptImage => "freeze the process again, or use another copy of the file",
             Self::ImageVersion => {
                 "thaw it with the release that wrote it, or a direct neighbour of it"

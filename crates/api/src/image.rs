@@ -1,9 +1,9 @@
-//! Processes in files, and what can be said of an image or a transformed program.
+//! Processes in files, and what can be said of one.
 
 use serde::{Deserialize, Serialize};
 use wire::{CodeHash, Pid};
 
-use crate::{process, text};
+use crate::{Dir, process, text};
 
 /// How to freeze a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,15 +43,25 @@ pub struct ImageReport {
     /// The version of the format.
     pub version: u32,
     /// The process that was frozen.
-    #[serde(with = "text::optional", default)]
-    pub pid: Option<Pid>,
+    #[serde(with = "text")]
+    pub pid: Pid,
     /// Its epoch when it was.
-    #[serde(default)]
-    pub epoch: Option<u64>,
+    pub epoch: u64,
+    /// The node that froze it.
+    pub node: String,
+    /// When, in milliseconds since 1970.
+    pub frozen_at_ms: u64,
     /// The code that it needs.
     #[serde(with = "text")]
     pub code: CodeHash,
-    /// All of it, in bytes.
+    /// The most memory that it may have, in bytes.
+    #[serde(default)]
+    pub memory_bytes_max: Option<u64>,
+    /// The memory that it has, in bytes.
+    pub memory_bytes: u64,
+    /// The directories that it needs where it is thawed.
+    pub dirs: Vec<Dir>,
+    /// The image's size, in bytes.
     pub bytes: u64,
     /// Its parts, in order.
     pub sections: Vec<ImageSection>,
@@ -71,39 +81,16 @@ pub struct ImageSection {
     /// Its size in the process, in bytes, where that differs.
     #[serde(default)]
     pub expanded_bytes: Option<u64>,
-    /// What else there is to say, in a few words.
-    #[serde(default)]
-    pub note: String,
 }
 
 /// A frame of a frozen stack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StackFrame {
-    /// The function's index in the module.
+    /// The function's index in the original module.
     pub function: u32,
     /// Its name, if the module says one.
     #[serde(default)]
     pub name: Option<String>,
-    /// Where in the function: the number of the site.
-    pub site: u32,
-    /// The frame's size in the image, in bytes.
-    pub bytes: u64,
-}
-
-/// What a transform did, for `whimbrel transform --report`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TransformReport {
-    /// Names and values, in the order in which to show them.
-    pub rows: Vec<ReportRow>,
-}
-
-/// One line of a report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReportRow {
-    /// What was counted.
-    pub name: String,
-    /// How much it was, with its unit.
-    pub value: String,
 }
 
 impl ThawQuery {

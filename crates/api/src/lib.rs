@@ -39,10 +39,7 @@ pub use cluster::{
     TokenReply, VersionReply,
 };
 pub use error::{Error, ErrorCode};
-pub use image::{
-    FreezeRequest, FrozenReply, ImageReport, ImageSection, ReportRow, StackFrame, ThawQuery,
-    TransformReport,
-};
+pub use image::{FreezeRequest, FrozenReply, ImageReport, ImageSection, StackFrame, ThawQuery};
 pub use movement::{DrainEvent, DrainItem, DrainRequest, MoveEvent, MoveReport, MoveRequest};
 pub use process::{
     Dir, DirUse, GroupDetail, Inspection, KillReply, KillRequest, Killed, LogsQuery, Outcome,

@@ -40,6 +40,11 @@ pub(crate) fn start(host: &dyn Host, word: NodeStartArgs) -> Result<u8, Error> {
         // Fails only for a leader of a group, which a child of ours is not.
         let _ = rustix::process::setsid();
     }
+    if word.with_parent {
+        let signal = Some(rustix::process::Signal::TERM);
+        rustix::process::set_parent_process_death_signal(signal)
+            .map_err(|error| say::io("following the parent's end", &error.into()))?;
+    }
     let served = host.serve(start, &mut |ready| say_ready(ready, format));
     if let (Err(error), true) = (&served, word.detached) {
         say::json_line(error);
@@ -120,7 +125,8 @@ fn resolved(word: &NodeStartArgs) -> Result<NodeStart, Error> {
         None => destination::state_home()?.join(&name),
     };
     let join = word.join.clone().zip(word.token.clone());
-    Ok(NodeStart { name, data, listen: address(&word.listen)?, join })
+    let listen = address(&word.listen)?;
+    Ok(NodeStart { name, data, listen, join, stub_missing: word.stub_missing })
 }
 
 /// Names are parts of paths and of command lines, and must not look like addresses.
@@ -160,6 +166,9 @@ fn detach(start: &NodeStart) -> Result<Ready, Error> {
     command.arg("--listen").arg(start.listen.to_string()).arg("--data").arg(&start.data);
     if let Some((address, token)) = &start.join {
         command.args(["--join", address, "--token", token]);
+    }
+    if start.stub_missing {
+        command.arg("--stub-missing");
     }
     let mut daemon = command
         .env_remove("WHIMBREL_NODE")

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use api::{Error, ErrorCode, paths};
 
-use crate::{Client, Host, client, host::Ephemeral, say};
+use crate::{Client, Host, OwnNode, client, host::Ephemeral, say};
 
 /// What the user said about it: `--node`, which stands for `WHIMBREL_NODE` too.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +63,7 @@ impl Choice {
     /// # Errors
     ///
     /// As of [`Self::daemon`], and if the node does not start.
-    pub(crate) fn daemon_or_own(&self, host: &dyn Host) -> Result<Reached, Error> {
+    pub(crate) fn daemon_or_own(&self, host: &dyn Host, own: &OwnNode) -> Result<Reached, Error> {
         let client = match &self.node {
             Some(node) => Some(named(node)?),
             None => only()?,
@@ -71,7 +71,7 @@ impl Choice {
         if let Some(client) = client {
             return Ok(Reached { client, _ephemeral: None });
         }
-        let own = host.ephemeral()?;
+        let own = host.ephemeral(own)?;
         Ok(Reached { client: Client::new(own.socket()), _ephemeral: Some(own) })
     }
 }

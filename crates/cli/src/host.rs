@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use api::{Error, ImageReport, TransformReport};
+use api::{Error, ImageReport};
 use serde::{Deserialize, Serialize};
 
 use crate::Demo;
@@ -22,7 +22,7 @@ pub trait Host: Sync {
     /// # Errors
     ///
     /// If it cannot start.
-    fn ephemeral(&self) -> Result<Box<dyn Ephemeral>, Error>;
+    fn ephemeral(&self, own: &OwnNode) -> Result<Box<dyn Ephemeral>, Error>;
 
     /// Makes a program freezable.
     ///
@@ -52,6 +52,13 @@ pub trait Ephemeral: Send {
     fn socket(&self) -> &Path;
 }
 
+/// How to start a node in this process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnNode {
+    /// Unknown functions of a WASI module answer ENOSYS.
+    pub stub_missing: bool,
+}
+
 /// How to start a daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeStart {
@@ -64,6 +71,8 @@ pub struct NodeStart {
     /// The member to join through, and the token to do it with; none founds a cluster, or takes up
     /// the one that the data directory belongs to.
     pub join: Option<(String, String)>,
+    /// Unknown functions of a WASI module answer ENOSYS.
+    pub stub_missing: bool,
 }
 
 /// A daemon serves.
@@ -83,7 +92,11 @@ pub struct Ready {
 #[derive(Clone, Debug)]
 pub struct Transformed {
     /// The form that runs from the start.
-    pub wasm: Vec<u8>,
-    /// What was done.
-    pub report: TransformReport,
+    pub run: Vec<u8>,
+    /// The form that goes on from frames.
+    pub resume: Vec<u8>,
+    /// The table of safepoints, the same for both.
+    pub sites: Vec<u8>,
+    /// What was done, in lines.
+    pub report: String,
 }

@@ -12,19 +12,17 @@ use http_body_util::BodyExt;
 use rustix::fs::{CWD, RenameFlags};
 
 use crate::destination::Choice;
-use crate::list::pairs;
+use crate::list::{memory, pairs};
 use crate::table::{Align, Table};
-use crate::units::bytes;
+use crate::units::{bytes, millis};
 use crate::words::{Format, Freeze, ImageWord, Transform};
 use crate::{Client, Host, say};
 
 pub(crate) async fn freeze(at: &Choice, word: Freeze) -> Result<u8, Error> {
     // Asked before the process is disturbed; asked again, for good, when the file gets its name.
     if word.file.symlink_metadata().is_ok() {
-        return Err(say::io(
-            &word.file.display().to_string(),
-            &io::ErrorKind::AlreadyExists.into(),
-        ));
+        let message = format!("{}: file exists", word.file.display());
+        return Err(Error::new(api::ErrorCode::Exists, message));
     }
     let client = at.daemon()?;
     let mut file = Partial::create(&word.file)?;
@@ -89,29 +87,60 @@ pub(crate) fn image(host: &dyn Host, word: ImageWord) -> Result<u8, Error> {
 
 pub(crate) fn transform(host: &dyn Host, word: Transform) -> Result<u8, Error> {
     let done = host.transform(&read(&word.file)?).map_err(|error| at_file(&word.file, error))?;
-    // Made again at will, so what is there is replaced.
-    let mut file = Partial::create(&word.output)?;
-    file.write(&done.wasm)?;
-    file.replace(&word.output)?;
+    let files = [
+        (Some(&word.output), &done.run),
+        (word.resume.as_ref(), &done.resume),
+        (word.sites.as_ref(), &done.sites),
+    ];
+    for (path, bytes) in files {
+        let Some(path) = path else { continue };
+        // Made again at will, so what is there is replaced.
+        let mut file = Partial::create(path)?;
+        file.write(bytes)?;
+        file.replace(path)?;
+    }
     if word.report {
-        let rows: Vec<(&str, String)> =
-            done.report.rows.iter().map(|row| (row.name.as_str(), row.value.clone())).collect();
-        say::out(&pairs(&rows));
+        say::out(done.report.trim_end());
     }
     Ok(0)
 }
 
 fn show(report: &ImageReport) {
-    let mut about = vec![("version", report.version.to_string())];
-    about.extend(report.pid.map(|pid| ("process", pid.to_string())));
-    about.extend(report.epoch.map(|epoch| ("epoch", epoch.to_string())));
-    about.push(("code", report.code.to_string()));
-    about.push(("size", bytes(report.bytes)));
-    say::out(&pairs(&about));
+    say::out(&pairs(&about(report)));
     say::out("");
     sections(report).print();
     say::out("");
-    stack(report).print();
+    say::out("stack, innermost first");
+    for (at, frame) in report.stack.iter().enumerate() {
+        let name = frame.name.clone().unwrap_or_else(|| format!("function {}", frame.function));
+        say::out(&format!("{at:>5}  {name}"));
+    }
+}
+
+fn about(report: &ImageReport) -> Vec<(&'static str, String)> {
+    let mut about = vec![
+        ("version", report.version.to_string()),
+        ("process", report.pid.to_string()),
+        ("epoch", report.epoch.to_string()),
+        ("frozen at", format!("{}, {}", report.node, ago(report.frozen_at_ms))),
+        ("memory", memory(report.memory_bytes, report.memory_bytes_max)),
+        ("code", report.code.to_string()),
+        ("size", bytes(report.bytes)),
+    ];
+    about.extend(report.dirs.iter().map(|dir| {
+        let mode = if dir.read_only { " (read only)" } else { "" };
+        ("directory", format!("{} as {}{mode}", dir.host, dir.guest))
+    }));
+    about
+}
+
+/// How long ago a time of the wall clock is; clocks of two machines may disagree.
+fn ago(at_ms: u64) -> String {
+    let now = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis());
+    match u64::try_from(now).unwrap_or(u64::MAX).checked_sub(at_ms) {
+        Some(since) => format!("{} ago", millis(since)),
+        None => "by its clock in the future".to_owned(),
+    }
 }
 
 fn sections(report: &ImageReport) -> Table {
@@ -120,7 +149,6 @@ fn sections(report: &ImageReport) -> Table {
         ("RECORDS", Align::Right),
         ("SIZE", Align::Right),
         ("HOLDS", Align::Right),
-        ("NOTE", Align::Left),
     ]);
     for section in &report.sections {
         table.row([
@@ -128,25 +156,6 @@ fn sections(report: &ImageReport) -> Table {
             section.records.to_string(),
             bytes(section.bytes),
             section.expanded_bytes.map(bytes).unwrap_or_default(),
-            section.note.clone(),
-        ]);
-    }
-    table
-}
-
-fn stack(report: &ImageReport) -> Table {
-    let mut table = Table::new(&[
-        ("FRAME", Align::Right),
-        ("SIZE", Align::Right),
-        ("SITE", Align::Right),
-        ("FUNCTION", Align::Left),
-    ]);
-    for (at, frame) in report.stack.iter().enumerate() {
-        table.row([
-            at.to_string(),
-            bytes(frame.bytes),
-            frame.site.to_string(),
-            frame.name.clone().unwrap_or_else(|| format!("function {}", frame.function)),
         ]);
     }
     table

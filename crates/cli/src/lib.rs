@@ -35,7 +35,7 @@ use clap::Parser;
 
 pub use client::{Client, Events};
 pub use destination::daemons;
-pub use host::{Ephemeral, Host, NodeStart, Ready, Transformed};
+pub use host::{Ephemeral, Host, NodeStart, OwnNode, Ready, Transformed};
 pub use table::{Align, Table};
 pub use units::{bytes as human_bytes, micros as human_micros};
 pub use words::{Demo, Format, Word, Words};

@@ -212,7 +212,8 @@ fn process_pairs(process: &ProcessDetail) -> Vec<(&'static str, String)> {
     pairs
 }
 
-fn memory(has: u64, max: Option<u64>) -> String {
+/// How much there is, and may be.
+pub(crate) fn memory(has: u64, max: Option<u64>) -> String {
     match max {
         Some(max) => format!("{} of {}", bytes(has), bytes(max)),
         None => bytes(has),

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use crate::bars::Bars;
 use crate::destination::Choice;
 use crate::words::{Logs, Run, Thaw};
-use crate::{Client, Events, Host, say};
+use crate::{Client, Events, Host, OwnNode, say};
 
 /// How much is read at a time, of files and of standard input.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -40,7 +40,8 @@ pub(crate) async fn run(host: &dyn Host, at: &Choice, word: Run) -> Result<u8, E
     let wasm =
         std::fs::read(&word.program).map_err(|error| say::unreadable(&word.program, &error))?;
     let program_name = program_name(&word.program);
-    let reached = if word.detach { at.daemon()?.into() } else { at.daemon_or_own(host)? };
+    let own = OwnNode { stub_missing: word.stub_missing };
+    let reached = if word.detach { at.daemon()?.into() } else { at.daemon_or_own(host, &own)? };
     let client = &reached.client;
     let program = upload(client, wasm).await?;
     let request = RunRequest {
@@ -66,7 +67,8 @@ pub(crate) async fn run(host: &dyn Host, at: &Choice, word: Run) -> Result<u8, E
 pub(crate) async fn thaw(host: &dyn Host, at: &Choice, word: Thaw) -> Result<u8, Error> {
     let file =
         std::fs::File::open(&word.file).map_err(|error| say::unreadable(&word.file, &error))?;
-    let reached = if word.detach { at.daemon()?.into() } else { at.daemon_or_own(host)? };
+    let own = OwnNode { stub_missing: word.stub_missing };
+    let reached = if word.detach { at.daemon()?.into() } else { at.daemon_or_own(host, &own)? };
     let client = &reached.client;
     let query = ThawQuery { attached: !word.detach, stdin: !word.detach, new: word.new };
     let path = route::THAW.fill(&[]) + &query.to_query();

