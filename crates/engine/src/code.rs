@@ -12,7 +12,8 @@ use crate::bundle::Bundle;
 use crate::cache::{Cache, Form};
 use crate::host::Host;
 use crate::layout::Layout;
-use crate::{CodeError, FrameName, World, wasi};
+use crate::pulley::without_atomics;
+use crate::{CodeError, FrameName, Target, World, wasi};
 
 /// A program in all its forms. Shared by its processes.
 pub struct Code {
@@ -33,6 +34,7 @@ pub(crate) struct Tools {
     pub(crate) resume: wasmtime::Engine,
     pub(crate) cache: Option<Cache>,
     pub(crate) stub_missing: bool,
+    pub(crate) target: Target,
 }
 
 /// A form that is ready to be instantiated.
@@ -90,7 +92,7 @@ impl Code {
         let layout = Layout::parse(&sites, bundle.run(), bundle.resume())?;
         tools.check_imports(&layout)?;
         let begun = Instant::now();
-        let run = tools.compile(hash, Form::Run, &sites, bundle.run(), progress)?;
+        let run = tools.compile(hash, Form::Run, (&sites, &layout), bundle.run(), progress)?;
         let compile_time = begun.elapsed();
         progress(Step::Ready { cached: run.cached });
         let resume = OnceLock::new();
@@ -151,7 +153,13 @@ impl Code {
     pub(crate) fn resume(&self) -> Result<&Compiled, CodeError> {
         let compiled = self.resume.get_or_init(|| {
             let wasm = self.bundle.resume();
-            let compiled = self.tools.compile(self.hash, Form::Resume, &self.sites, wasm, &|_| {});
+            let compiled = self.tools.compile(
+                self.hash,
+                Form::Resume,
+                (&self.sites, &self.layout),
+                wasm,
+                &|_| {},
+            );
             compiled.map_err(|error| error.to_string())
         });
         compiled.as_ref().map_err(|error| CodeError::Compile(error.clone()))
@@ -198,7 +206,7 @@ impl Tools {
         &self,
         hash: CodeHash,
         form: Form,
-        sites: &Sites,
+        (sites, layout): (&Sites, &Layout),
         wasm: &[u8],
         progress: &Progress,
     ) -> Result<Compiled, CodeError> {
@@ -212,7 +220,11 @@ impl Tools {
         }
         progress(Step::Compile(wasm.len()));
         let refused = |error: wasmtime::Error| CodeError::Compile(format!("{error:#}"));
-        let module = Module::new(engine, wasm).map_err(refused)?;
+        let module = match self.target {
+            Target::Native => Module::new(engine, wasm),
+            Target::Pulley => Module::new(engine, without_atomics(wasm, layout.control())?),
+        };
+        let module = module.map_err(refused)?;
         if let Some(cache) = &self.cache
             && let Err(error) = cache.put_compiled(engine, hash, form, &module)
         {

@@ -34,6 +34,9 @@ pub struct Config {
     pub stub_missing: bool,
 }
 
+/// How often requests to stop are repeated where they may be lost.
+const REPEAT: Duration = Duration::from_millis(2);
+
 /// What code is compiled to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Target {
@@ -89,8 +92,10 @@ impl Engine {
             resume: engine(RESUME_STACK_BYTES)?,
             cache: cache.transpose()?,
             stub_missing: config.stub_missing,
+            target: config.target,
         });
-        let scheduler = Scheduler::start(config.workers, config.slice)?;
+        let repeat = (config.target == Target::Pulley).then_some(REPEAT);
+        let scheduler = Scheduler::start(config.workers, config.slice, repeat)?;
         Ok(Self { inner: Arc::new(Inner { tools, scheduler, codes: Mutex::default() }) })
     }
 
@@ -260,7 +265,8 @@ pub(crate) fn settings(target: Target, stack: usize) -> wasmtime::Result<wasmtim
         .gc_heap_guard_size(GUARD_BYTES as u64)
         .gc_heap_may_move(false);
     if target == Target::Pulley {
-        settings.target("pulley64")?;
+        // Unoptimised: see `pulley`.
+        settings.target("pulley64")?.cranelift_opt_level(wasmtime::OptLevel::None);
     }
     Ok(settings)
 }

@@ -126,6 +126,12 @@ impl Layout {
         self.memories.iter().filter(|memory| memory.role != Role::Control)
     }
 
+    /// The index of the control words' memory in both forms: no form imports a memory.
+    pub(crate) fn control(&self) -> u32 {
+        let control = self.memories.iter().position(|memory| memory.role == Role::Control);
+        control.expect("a layout has control words") as u32
+    }
+
     /// What the program's own memories need at the start, in bytes.
     pub(crate) fn guest_bytes_min(&self) -> u64 {
         let guest = self.memories.iter().filter(|memory| matches!(memory.role, Role::Guest(_)));

@@ -45,6 +45,7 @@ mod instance;
 mod layout;
 mod plain;
 mod process;
+mod pulley;
 mod raw;
 mod setup;
 mod thaw;

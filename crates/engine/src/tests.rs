@@ -121,6 +121,15 @@ fn a_running_process_is_killed() {
 }
 
 #[test]
+fn a_poll_is_alive_on_the_portable_target() {
+    let engine = engine(1, Target::Pulley);
+    let (process, events) = start(&engine, &counter(&engine));
+    frozen(&process, &events).resume();
+    process.kill();
+    assert_ends(&events, &Outcome::Killed);
+}
+
+#[test]
 fn several_processes_share_one_worker() {
     let engine = engine(1, Target::Native);
     let code = counter(&engine);

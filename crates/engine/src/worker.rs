@@ -39,6 +39,8 @@ const HOST_STACK_BYTES: usize = 2 << 20;
 /// The queue, the clock, and who is running.
 pub(crate) struct Scheduler {
     slice: Duration,
+    /// How often requests are repeated, on a target that may lose one (see `pulley`).
+    repeat: Option<Duration>,
     state: Mutex<Queue>,
     /// There is something to run, or nothing will come any more.
     ready: Condvar,
@@ -62,8 +64,6 @@ struct Task {
 struct Running {
     shared: Arc<Shared>,
     since: Instant,
-    /// Whether it was asked to leave already.
-    asked: bool,
 }
 
 /// When a parked process is to be looked at.
@@ -74,10 +74,15 @@ struct Deadline {
 
 impl Scheduler {
     /// Starts the workers and the clock.
-    pub(crate) fn start(workers: usize, slice: Duration) -> io::Result<Arc<Self>> {
+    pub(crate) fn start(
+        workers: usize,
+        slice: Duration,
+        repeat: Option<Duration>,
+    ) -> io::Result<Arc<Self>> {
         let workers = workers.max(1);
         let scheduler = Arc::new(Self {
             slice,
+            repeat,
             state: Mutex::new(Queue {
                 tasks: VecDeque::new(),
                 running: (0..workers).map(|_| None).collect(),
@@ -151,8 +156,7 @@ impl Scheduler {
             }
             if let Some(task) = queue.tasks.pop_front() {
                 let shared = task.shared.clone();
-                queue.running[worker] =
-                    Some(Running { shared, since: Instant::now(), asked: false });
+                queue.running[worker] = Some(Running { shared, since: Instant::now() });
                 if !queue.tasks.is_empty() {
                     // Somebody waits for us from now on.
                     self.tick.notify_one();
@@ -173,7 +177,7 @@ impl Scheduler {
                 queue = self.queue();
                 continue;
             }
-            let timeout = queue.end_slices(self.slice);
+            let timeout = queue.end_slices(self.slice, self.repeat);
             let waited = self.tick.wait_timeout(queue, timeout);
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -194,20 +198,24 @@ impl Queue {
     }
 
     /// Asks those to leave whose slice is over, if anyone waits. Says when to look again.
-    fn end_slices(&mut self, slice: Duration) -> Duration {
+    fn end_slices(&self, slice: Duration, repeat: Option<Duration>) -> Duration {
         // Long enough to cost nothing, and a bound on what a missed wake-up could do.
         let mut timeout = Duration::from_secs(1);
         if let Some(next) = self.deadlines.peek() {
             timeout = timeout.min(Duration::from_nanos(next.at.saturating_sub(now())));
         }
+        if let Some(repeat) = repeat {
+            let wanted = self.running.iter().flatten().filter(|r| r.shared.outside.wants() != 0);
+            wanted.for_each(|running| running.shared.request());
+            timeout = timeout.min(repeat);
+        }
         if self.tasks.is_empty() {
             return timeout;
         }
-        for running in self.running.iter_mut().flatten().filter(|running| !running.asked) {
+        for running in self.running.iter().flatten() {
             let left = slice.saturating_sub(running.since.elapsed());
             if left.is_zero() && running.shared.code.is_resumable() {
                 running.shared.request();
-                running.asked = true;
             }
             // One that cannot go on after a stop yet is asked when it can.
             timeout = timeout.min(left.max(Duration::from_millis(1)));

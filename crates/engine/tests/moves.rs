@@ -33,3 +33,14 @@ fn cpython_is_the_same_wherever_it_runs() {
     assert_eq!((&moved.outcome, &moved.output), (&still.outcome, &still.output));
     assert!(moved.moves >= 10, "only {} moves", moved.moves);
 }
+
+#[test]
+fn a_rust_program_goes_to_another_architecture_and_back() {
+    let engines = engines(&[Target::Native, Target::Pulley]);
+    let program = rust("fannkuch", &["8"]);
+    resumable(&engines, &program);
+    let still = Trip::new(&engines[..1], Duration::MAX).run(&program);
+    let moved = Trip::new(&engines, Duration::from_millis(5)).run(&program);
+    assert_eq!((&moved.outcome, &moved.output), (&still.outcome, &still.output));
+    assert!(moved.moves >= 2, "only {} moves", moved.moves);
+}

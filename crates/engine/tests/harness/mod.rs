@@ -39,12 +39,8 @@ pub struct Run {
 pub fn engines(targets: &[Target]) -> Vec<Engine> {
     let cache = std::env::temp_dir().join(format!("whimbrel-engine-tests-{}", std::process::id()));
     let engine = |target: &Target| {
-        let config = Config {
-            cache: Some(cache.clone()),
-            workers: 1,
-            target: *target,
-            ..Config::default()
-        };
+        let config =
+            Config { cache: Some(cache.clone()), workers: 1, target: *target, ..Config::default() };
         Engine::new(config).expect("an engine")
     };
     targets.iter().map(engine).collect()
