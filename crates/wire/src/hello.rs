@@ -30,13 +30,15 @@ pub struct Hello {
     pub release: String,
 }
 
-/// Two connections join each pair of nodes, so that an image never stands before a message.
+/// Each kind of traffic has its own connections, so that an image never stands before a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Channel {
     /// [`Envelope`](crate::Envelope)s.
     Messages,
-    /// Images and code, as streams.
+    /// Images, as streams.
     Bulk,
+    /// Requests of the control plane that one member passes on to another, and code.
+    Control,
 }
 
 /// An inclusive range of format versions that a release reads and writes.

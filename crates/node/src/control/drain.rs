@@ -1,0 +1,153 @@
+//! Emptying a node: everything that can leave leaves, what cannot is listed at the start.
+
+use api::{DrainEvent, DrainItem, DrainRequest, Error, ErrorCode, ProcessState, ProcessSummary};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use hyper::Method;
+use tokio::sync::mpsc;
+use wire::{Member, MemberStanding};
+
+use super::answer::{Answered, events};
+use super::find::Asker;
+use super::{Node, Shared};
+
+pub(crate) async fn drain(
+    State(node): State<Shared>,
+    asker: Asker,
+    Json(request): Json<DrainRequest>,
+) -> Answered {
+    let member = node.member_named(&request.node)?;
+    if member.peer.node != node.me.node && asker == Asker::Operator {
+        let body = serde_json::to_vec(&request).expect("a request is plain data");
+        let path = api::route::DRAIN.fill(&[]);
+        return node.pass_on(member.peer.node, Method::POST, &path, Body::from(body)).await;
+    }
+    let (say, response) = events();
+    tokio::spawn(async move {
+        let last = match node.empty(request.plan, &say).await {
+            Ok(last) => last,
+            Err(error) => Some(DrainEvent::Failed { error }),
+        };
+        if let Some(last) = last {
+            let _ = say.send(last).await;
+        }
+    });
+    Ok(response)
+}
+
+impl Node {
+    async fn empty(
+        &self,
+        plan: bool,
+        say: &mpsc::Sender<DrainEvent>,
+    ) -> Result<Option<DrainEvent>, Error> {
+        let targets = self.targets();
+        if !plan {
+            // No new work from now on.
+            self.set_draining(true).await;
+        }
+        let processes = self.movable().await?;
+        let items = self.plan(&processes, &targets);
+        let _ = say.send(DrainEvent::Plan { items }).await;
+        if plan {
+            return Ok(None);
+        }
+        if targets.is_empty() && !processes.is_empty() {
+            self.set_draining(false).await;
+            return Err(Error::new(ErrorCode::Refused, "no other member is up to take what is here"));
+        }
+        let (mut moved, mut stayed) = (0, 0);
+        for (at, process) in processes.iter().enumerate() {
+            let event = match self.leave(process, &targets, at).await {
+                Ok(Some(report)) => {
+                    moved += 1;
+                    DrainEvent::Moved(report)
+                }
+                // It ended meanwhile: it is not here either.
+                Ok(None) => continue,
+                Err(error) => {
+                    stayed += 1;
+                    DrainEvent::Stayed { pid: process.pid, error }
+                }
+            };
+            let _ = say.send(event).await;
+        }
+        let empty = stayed == 0 && self.home.is_none();
+        if stayed > 0 {
+            self.set_draining(false).await;
+        }
+        Ok(Some(DrainEvent::Drained { empty, moved, stayed }))
+    }
+
+    /// Tries one target after the other.
+    async fn leave(
+        &self,
+        process: &ProcessSummary,
+        targets: &[Member],
+        first: usize,
+    ) -> Result<Option<api::MoveReport>, Error> {
+        let mut last = Error::new(ErrorCode::Refused, "no member takes it");
+        for turn in 0..targets.len() {
+            let target = &targets[(first + turn) % targets.len()];
+            match self.carry(process, target.peer.node).await {
+                Ok(report) => return Ok(Some(report)),
+                Err(error) if matches!(error.code, ErrorCode::Ended | ErrorCode::UnknownProcess) => {
+                    return Ok(None);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn targets(&self) -> Vec<Member> {
+        let mut members = self.others();
+        members.retain(|member| member.standing == MemberStanding::Up);
+        members
+    }
+
+    async fn movable(&self) -> Result<Vec<ProcessSummary>, Error> {
+        let mut processes = self.local(false).await?;
+        processes.retain(|process| {
+            process.node == self.name && !matches!(process.state, ProcessState::Ended { .. })
+        });
+        Ok(processes)
+    }
+
+    fn plan(&self, processes: &[ProcessSummary], targets: &[Member]) -> Vec<DrainItem> {
+        let mut items: Vec<DrainItem> = processes
+            .iter()
+            .enumerate()
+            .map(|(at, process)| DrainItem {
+                pid: Some(process.pid),
+                what: process.program.clone(),
+                to: (!targets.is_empty()).then(|| targets[at % targets.len()].name.clone()),
+                memory_bytes: process.memory_bytes,
+                stays: targets.is_empty().then(|| "no other member is up".to_owned()),
+            })
+            .collect();
+        if self.home.is_some() {
+            items.push(DrainItem {
+                pid: None,
+                what: "registry".to_owned(),
+                to: None,
+                memory_bytes: 0,
+                stays: Some(
+                    "the registry stays where the cluster was founded; all members need it"
+                        .to_owned(),
+                ),
+            });
+        }
+        items
+    }
+
+    async fn set_draining(&self, draining: bool) {
+        self.events
+            .look(move |driver| {
+                driver.draining = draining;
+                driver.machine.drain(draining);
+            })
+            .await;
+    }
+}

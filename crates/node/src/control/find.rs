@@ -1,0 +1,145 @@
+//! Which process is meant, where it is, and the passing on of requests to there.
+
+use api::{Candidate, Error, ErrorCode, ProcessSummary, Reference};
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::response::IntoResponse as _;
+use hyper::Method;
+use wire::{Member, MemberStanding, NodeId, Peer, Pid};
+
+use super::Node;
+use super::answer::{Answered, ending};
+
+/// Who asks: the operator of this node, or a member that passes a request on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    Operator,
+    Member(Peer),
+}
+
+impl<S: Sync> FromRequestParts<S> for Asker {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(parts.extensions.get::<Peer>().map_or(Self::Operator, |peer| Self::Member(*peer)))
+    }
+}
+
+/// A process that was found.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) reference: Reference,
+    /// Every process that the reference means.
+    pub(crate) processes: Vec<ProcessSummary>,
+}
+
+impl Node {
+    /// The member of this name.
+    pub(crate) fn member_named(&self, name: &str) -> Result<Member, Error> {
+        let members = self.roster.members();
+        let found = members.into_iter().find(|member| {
+            member.name == name && member.standing != MemberStanding::Forgotten
+        });
+        found.ok_or_else(|| {
+            Error::new(ErrorCode::UnknownNode, format!("no member is called `{name}`"))
+        })
+    }
+
+    /// What a node is called.
+    pub(crate) fn node_name(&self, node: NodeId) -> String {
+        if node == self.me.node {
+            return self.name.clone();
+        }
+        self.roster.member(node).map_or_else(|| node.to_string(), |member| member.name)
+    }
+
+    /// Other members that should answer.
+    pub(crate) fn others(&self) -> Vec<Member> {
+        let mut members = self.roster.members();
+        members.retain(|member| {
+            member.peer.node != self.me.node
+                && matches!(member.standing, MemberStanding::Up | MemberStanding::Silent)
+        });
+        members
+    }
+
+    /// Finds what a text means. Asks all members, unless it is the id of a process that is here.
+    pub(crate) async fn find(&self, asker: Asker, text: &str) -> Result<Found, Error> {
+        if let Ok(pid) = text.parse::<Pid>() {
+            let local = self.local(true).await?;
+            let here = local.into_iter().find(|process| process.pid == pid);
+            if let Some(process) = here.filter(|process| process.node == self.name) {
+                let reference = Reference::Process(pid);
+                return Ok(Found { reference, processes: vec![process] });
+            }
+        }
+        let processes = match asker {
+            Asker::Operator => self.everywhere(true).await?.0,
+            Asker::Member(_) => self.local(true).await?,
+        };
+        let candidates: Vec<Candidate<'_>> = processes
+            .iter()
+            .map(|process| Candidate { pid: process.pid, name: process.name.as_deref() })
+            .collect();
+        let reference = api::resolve(text, &candidates)?;
+        let meant = |process: &ProcessSummary| match reference {
+            Reference::Process(pid) => process.pid == pid,
+            Reference::Group(group) => process.pid.group == group,
+        };
+        Ok(Found { reference, processes: processes.iter().filter(|&p| meant(p)).cloned().collect() })
+    }
+
+    /// Finds one process.
+    pub(crate) async fn find_one(
+        &self,
+        asker: Asker,
+        text: &str,
+    ) -> Result<ProcessSummary, Error> {
+        let found = self.find(asker, text).await?;
+        let candidates: Vec<Candidate<'_>> = found
+            .processes
+            .iter()
+            .map(|process| Candidate { pid: process.pid, name: process.name.as_deref() })
+            .collect();
+        let pid = found.reference.process(&candidates)?;
+        let process = found.processes.into_iter().find(|process| process.pid == pid);
+        process.ok_or_else(|| Error::new(ErrorCode::UnknownProcess, format!("{pid} is not known")))
+    }
+
+    /// The member that has a process, if it is another one and the request may be passed on.
+    pub(crate) fn elsewhere(&self, asker: Asker, process: &ProcessSummary) -> Option<NodeId> {
+        if asker != Asker::Operator || process.node == self.name {
+            return None;
+        }
+        self.member_named(&process.node).ok().map(|member| member.peer.node)
+    }
+
+    /// Passes a request on as it is, with another path where that is given.
+    pub(crate) async fn pass_on(
+        &self,
+        to: NodeId,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Answered {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", "application/json")
+            .body(body)
+            .map_err(|error| super::answer::invalid(error))?;
+        let response = self.caller.request(to, request).await?;
+        let (mut parts, body) = response.into_parts();
+        parts.headers.remove("transfer-encoding");
+        Ok((parts, Body::new(body)).into_response())
+    }
+
+    /// Asks the registry, wherever it is.
+    pub(crate) async fn ask_registry(&self, request: wire::Request) -> Result<wire::Reply, Error> {
+        match &self.home {
+            Some(home) => home.asked(self.me, request).await.ok_or_else(ending),
+            None => self.caller.registry(self.registry, &request).await,
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! What processes there are, here and everywhere, and all that is known of one.
+
+use std::collections::BTreeMap;
+
+use api::{
+    Dir, DirUse, Error, ErrorCode, GroupDetail, Inspection, Outcome, ProcessDetail, ProcessState,
+    ProcessSummary, ProcessesReply, PsQuery, Reference,
+};
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use engine::Wait;
+use futures_util::future::join_all;
+use hyper::Method;
+use protocol::{Condition, Status, Waits};
+use wire::{NodeId, Pid};
+
+use super::answer::{Answered, ending, json};
+use super::find::Asker;
+use super::{Node, Shared};
+use crate::clock::unix_now;
+use crate::driver::Driver;
+
+pub(crate) async fn ps(
+    State(node): State<Shared>,
+    asker: Asker,
+    Query(query): Query<PsQuery>,
+) -> Answered {
+    if asker != Asker::Operator {
+        return json(ProcessesReply { processes: node.local(query.all).await?, silent: Vec::new() });
+    }
+    let (processes, silent) = node.everywhere(query.all).await?;
+    json(ProcessesReply { processes, silent })
+}
+
+pub(crate) async fn inspect(
+    State(node): State<Shared>,
+    asker: Asker,
+    Path(reference): Path<String>,
+) -> Answered {
+    let found = node.find(asker, &reference).await?;
+    if let Reference::Group(group) = found.reference {
+        return json(Inspection::Group(GroupDetail { group, processes: found.processes }));
+    }
+    let process = found.processes.into_iter().next();
+    let process = process.ok_or_else(|| Error::new(ErrorCode::UnknownProcess, reference))?;
+    if let Some(there) = node.elsewhere(asker, &process) {
+        let path = api::route::INSPECT.fill(&[&process.pid.to_string()]);
+        return node.pass_on(there, Method::GET, &path, Body::empty()).await;
+    }
+    let detail = node.events.look(move |driver| detail(driver, process)).await;
+    json(Inspection::Process(Box::new(detail.ok_or_else(ending)?)))
+}
+
+impl Node {
+    /// The processes that are here; with `all`, those whose output is, too.
+    pub(crate) async fn local(&self, all: bool) -> Result<Vec<ProcessSummary>, Error> {
+        let roster = self.roster.clone();
+        let name = move |node: NodeId| {
+            roster.member(node).map_or_else(|| node.to_string(), |member| member.name)
+        };
+        self.events.look(move |driver| local(driver, all, &name)).await.ok_or_else(ending)
+    }
+
+    /// The processes of all members that answer, and the names of those that do not.
+    pub(crate) async fn everywhere(
+        &self,
+        all: bool,
+    ) -> Result<(Vec<ProcessSummary>, Vec<String>), Error> {
+        let path = api::route::PS.fill(&[]) + &PsQuery { all }.to_query();
+        let others = self.others();
+        let asked = others.iter().map(|member| {
+            self.caller.json::<ProcessesReply>(member.peer.node, Method::GET, &path, Vec::new())
+        });
+        let (local, answers) = tokio::join!(self.local(all), join_all(asked));
+        let mut silent = Vec::new();
+        let mut merged: BTreeMap<Pid, ProcessSummary> = BTreeMap::new();
+        let mut add = |process: ProcessSummary| match merged.entry(process.pid) {
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(process);
+            }
+            // Whoever has the process knows better than whoever has its output.
+            std::collections::btree_map::Entry::Occupied(mut entry) => {
+                if rank(&entry.get().state) < rank(&process.state) {
+                    entry.insert(process);
+                }
+            }
+        };
+        local?.into_iter().for_each(&mut add);
+        for (member, answer) in others.iter().zip(answers) {
+            match answer {
+                Ok(reply) => reply.processes.into_iter().for_each(&mut add),
+                Err(_) => silent.push(member.name.clone()),
+            }
+        }
+        let mut processes: Vec<ProcessSummary> = merged.into_values().collect();
+        if !all {
+            processes.retain(|process| !matches!(process.state, ProcessState::Ended { .. }));
+        }
+        Ok((processes, silent))
+    }
+}
+
+fn rank(state: &ProcessState) -> u8 {
+    match state {
+        ProcessState::Unreachable => 0,
+        ProcessState::Filed => 1,
+        ProcessState::Frozen => 2,
+        ProcessState::Moving { .. } => 3,
+        ProcessState::Running | ProcessState::Waiting { .. } => 4,
+        ProcessState::Ended { .. } => 5,
+    }
+}
+
+fn local(driver: &Driver, all: bool, name: &impl Fn(NodeId) -> String) -> Vec<ProcessSummary> {
+    let statuses: Vec<Status> = driver.machine.processes().collect();
+    let mut found: Vec<ProcessSummary> =
+        statuses.iter().filter_map(|status| summary(driver, status, name)).collect();
+    let here = |pid| statuses.iter().any(|status| status.pid == pid && shown(status.condition));
+    let logs: Vec<(Pid, Option<wire::Peer>)> = driver.machine.logs().collect();
+    let ended = driver.logbook.pids().into_iter().filter(|pid| {
+        all && !here(*pid) && !logs.iter().any(|(logged, _)| logged == pid)
+    });
+    let logged = logs.iter().copied().filter(|(pid, _)| !here(*pid));
+    for (pid, last) in logged.chain(ended.map(|pid| (pid, None))) {
+        let outcome = driver.logbook.state(pid).and_then(|state| state.ended);
+        let state = match outcome {
+            Some(outcome) => ProcessState::Ended { outcome: outcome_of(&outcome, name) },
+            None => ProcessState::Unreachable,
+        };
+        if !all && matches!(state, ProcessState::Ended { .. }) {
+            continue;
+        }
+        let node = last.map_or_else(|| driver.name.clone(), |peer| name(peer.node));
+        let known = driver.known.get(&pid);
+        found.push(ProcessSummary {
+            pid,
+            name: known.and_then(|info| info.name.clone()),
+            program: known.map(|info| info.program.clone()).unwrap_or_default(),
+            node,
+            state,
+            memory_bytes: 0,
+            age_ms: known.map_or(0, age_ms),
+            cpu_ms: 0,
+            moves: 0,
+        });
+    }
+    found
+}
+
+/// Whether a process is this node's to show: where it is only expected, or only kept until its
+/// new node is sure of it, it is not.
+fn shown(condition: Condition) -> bool {
+    !matches!(
+        condition,
+        Condition::Reserved(_) | Condition::Staged(_) | Condition::Kept(_)
+    )
+}
+
+fn summary(
+    driver: &Driver,
+    status: &Status,
+    name: &impl Fn(NodeId) -> String,
+) -> Option<ProcessSummary> {
+    if !shown(status.condition) {
+        return None;
+    }
+    let guest = driver.guests.any(status.pid);
+    let info = guest.map(|guest| &guest.info).or_else(|| driver.known.get(&status.pid));
+    Some(ProcessSummary {
+        pid: status.pid,
+        name: info.and_then(|info| info.name.clone()),
+        program: info.map(|info| info.program.clone()).unwrap_or_default(),
+        node: driver.name.clone(),
+        state: state(driver, status, name),
+        memory_bytes: guest.map_or(0, |guest| guest.process.stats().memory_bytes),
+        age_ms: info.map_or(0, age_ms),
+        cpu_ms: guest.map_or(0, |guest| millis(guest.cpu())),
+        moves: guest.map_or(0, |guest| guest.info.moves),
+    })
+}
+
+fn state(driver: &Driver, status: &Status, name: &impl Fn(NodeId) -> String) -> ProcessState {
+    let waits = |step: &str| match status.waits {
+        Some(Waits::Node(peer)) => format!("{step}, waits for {}", name(peer.node)),
+        Some(Waits::Registry) => format!("{step}, waits for the registry"),
+        None => step.to_owned(),
+    };
+    match status.condition {
+        Condition::Offered(peer) => {
+            ProcessState::Moving { to: name(peer.node), step: waits("offered") }
+        }
+        Condition::Storing => ProcessState::Frozen,
+        Condition::Ending => ProcessState::Waiting { waits_for: "the end of its output".to_owned() },
+        _ => match driver.guests.get(status.pid).map(|guest| guest.process.stats().status) {
+            Some(engine::Status::Waiting(wait)) => {
+                let waits_for = match wait {
+                    Wait::Until(_) => "time",
+                    Wait::Stdin(_) => "input",
+                    Wait::OutputRoom => "output",
+                    Wait::Effects => "its move",
+                };
+                ProcessState::Waiting { waits_for: waits_for.to_owned() }
+            }
+            Some(engine::Status::Frozen) => ProcessState::Frozen,
+            _ => ProcessState::Running,
+        },
+    }
+}
+
+fn detail(driver: &mut Driver, summary: ProcessSummary) -> ProcessDetail {
+    let pid = summary.pid;
+    let guest = driver.guests.any(pid);
+    let info = guest.map(|guest| &guest.info).or_else(|| driver.known.get(&pid)).cloned();
+    let info = info.unwrap_or_default();
+    let status = driver.machine.processes().find(|status| status.pid == pid);
+    let dirs = guest.map(|guest| guest.process.needs().dirs).unwrap_or_default();
+    let stack = driver.guests.stack(pid).unwrap_or_default();
+    ProcessDetail {
+        code: guest.map_or(wire::CodeHash([0; 32]), |guest| guest.process.code()),
+        epoch: status.map_or(0, |status| status.epoch.0),
+        args: info.args,
+        env: info.env,
+        dirs: dirs.into_iter().map(|dir| DirUse { dir: dir_of(dir), open: 0 }).collect(),
+        memory_bytes_max: info.memory_max,
+        output_bytes: driver.logbook.state(pid).map_or(0, |state| state.length),
+        stack: stack.iter().map(ToString::to_string).collect(),
+        last_move: driver.last_moves.get(&pid).cloned(),
+        summary,
+    }
+}
+
+fn dir_of(dir: engine::Dir) -> Dir {
+    Dir {
+        host: dir.host.to_string_lossy().into_owned(),
+        guest: dir.guest,
+        read_only: dir.read_only,
+    }
+}
+
+fn age_ms(info: &crate::papers::Info) -> u64 {
+    let now = u64::try_from(unix_now().as_micros()).unwrap_or(u64::MAX);
+    now.saturating_sub(info.started_micros) / 1_000
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How a process ended, as the command tells it.
+pub(crate) fn outcome_of(outcome: &wire::Outcome, name: &impl Fn(NodeId) -> String) -> Outcome {
+    match outcome {
+        wire::Outcome::Code(code) => Outcome::Exited { code: *code },
+        wire::Outcome::Trap(words) => {
+            let mut lines = words.lines().map(str::to_owned);
+            let message = lines.next().unwrap_or_default();
+            Outcome::Trapped { message, backtrace: lines.collect() }
+        }
+        wire::Outcome::Killed => Outcome::Killed,
+        wire::Outcome::Limit(message) => Outcome::Limit { message: message.clone() },
+        wire::Outcome::Lost(peer) => Outcome::Lost {
+            node: name(peer.node),
+            message: format!("it was on {peer} when that went"),
+        },
+    }
+}

@@ -1,0 +1,148 @@
+//! Moves and kills.
+
+use std::time::Instant;
+
+use api::{
+    Error, KillReply, KillRequest, Killed, MoveEvent, MoveReport, MoveRequest, ProcessState,
+    ProcessSummary, Progress, Reference, Step,
+};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use hyper::Method;
+use protocol::Wish;
+use wire::{Errand, Moved, NodeId, Pid, Report};
+
+use super::answer::{Answered, ending, events, json};
+use super::find::Asker;
+use super::{Node, Shared};
+use crate::driver::{Answer, Cargo};
+
+pub(crate) async fn move_process(
+    State(node): State<Shared>,
+    asker: Asker,
+    Path(reference): Path<String>,
+    Json(request): Json<MoveRequest>,
+) -> Answered {
+    let target = node.member_named(&request.to)?;
+    let process = node.find_one(asker, &reference).await?;
+    if let Some(there) = node.elsewhere(asker, &process) {
+        let path = api::route::MOVE.fill(&[&process.pid.to_string()]);
+        let body = serde_json::to_vec(&request).expect("a request is plain data");
+        return node.pass_on(there, Method::POST, &path, Body::from(body)).await;
+    }
+    let (say, response) = events();
+    tokio::spawn(async move {
+        let total = Some(process.memory_bytes);
+        let progress = Progress { step: Step::Transfer, done: 0, total };
+        let _ = say.send(MoveEvent::Progress(progress)).await;
+        let last = match node.carry(&process, target.peer.node).await {
+            Ok(report) => MoveEvent::Moved(report),
+            Err(error) => MoveEvent::Failed { error },
+        };
+        let _ = say.send(last).await;
+    });
+    Ok(response)
+}
+
+pub(crate) async fn kill(
+    State(node): State<Shared>,
+    asker: Asker,
+    Json(request): Json<KillRequest>,
+) -> Answered {
+    let found = node.find(asker, &request.target).await?;
+    let running: Vec<&ProcessSummary> = found
+        .processes
+        .iter()
+        .filter(|process| !matches!(process.state, ProcessState::Ended { .. }))
+        .collect();
+    let killed =
+        |process: &&ProcessSummary| Killed { pid: process.pid, node: process.node.clone() };
+    let killed: Vec<Killed> = running.iter().map(killed).collect();
+    let wish = match found.reference {
+        Reference::Process(pid) => Wish::Errand(pid, Errand::Kill),
+        Reference::Group(group) => Wish::KillGroup(group),
+    };
+    match node.wished(wish, Cargo::None).await? {
+        Report::Killed | Report::GroupKilled(_) => {
+            json(KillReply { killed, unanswered: Vec::new() })
+        }
+        Report::GroupKilling(_, nodes) => {
+            let unanswered: Vec<String> = nodes.iter().map(|id| node.node_name(*id)).collect();
+            let answered = |killed: &Killed| !unanswered.contains(&killed.node);
+            let killed = killed.into_iter().filter(answered).collect();
+            json(KillReply { killed, unanswered })
+        }
+        report => Err(node.unexpected(&report).into()),
+    }
+}
+
+impl Node {
+    /// Wishes what starts nothing.
+    pub(crate) async fn wished(&self, wish: Wish, cargo: Cargo) -> Result<Report, Error> {
+        match self.events.wish(wish, cargo).await.map_err(|_| ending())? {
+            Answer::Report(report) => Ok(report),
+            Answer::NotStarted(error) => Err(super::answer::of_start(&error)),
+        }
+    }
+
+    /// Moves a process of this node, and says how that went.
+    pub(crate) async fn carry(
+        &self,
+        process: &ProcessSummary,
+        to: NodeId,
+    ) -> Result<MoveReport, Error> {
+        let begun = Instant::now();
+        let pid = process.pid;
+        let before = self.events.look(move |driver| {
+            let guest = driver.guests.get(pid)?;
+            Some((guest.process.code(), guest.epoch, guest.process.stats().memory_bytes))
+        });
+        let before = before.await.ok_or_else(ending)?;
+        let moved = match self.wished(Wish::Errand(pid, Errand::Move(to)), Cargo::None).await? {
+            Report::Moved(moved) => moved,
+            Report::AlreadyThere(there) => {
+                let place = self.node_name(there);
+                return Ok(MoveReport { to: place, ..self.unmoved(process) });
+            }
+            report => return Err(self.unexpected(&report)),
+        };
+        let code_bytes = before.map_or(0, |(code, ..)| self.caller.take_sent(moved.to, code));
+        let Moved { from, to, pause_micros, bytes, .. } = moved;
+        let report = MoveReport {
+            pid,
+            from: self.node_name(from),
+            to: self.node_name(to),
+            epoch: before.map_or(0, |(_, epoch, _)| epoch.0 + 1),
+            pause_us: pause_micros,
+            total_us: u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+            image_bytes: bytes,
+            code_bytes,
+            memory_bytes: before.map_or(process.memory_bytes, |(_, _, memory)| memory),
+            first: code_bytes > 0,
+        };
+        self.remember_move(pid, report.clone());
+        Ok(report)
+    }
+
+    fn remember_move(&self, pid: Pid, report: MoveReport) {
+        self.events.send(crate::driver::Event::Look(Box::new(move |driver| {
+            driver.last_moves.insert(pid, report);
+        })));
+    }
+
+    fn unmoved(&self, process: &ProcessSummary) -> MoveReport {
+        MoveReport {
+            pid: process.pid,
+            from: process.node.clone(),
+            to: process.node.clone(),
+            epoch: 0,
+            pause_us: 0,
+            total_us: 0,
+            image_bytes: 0,
+            code_bytes: 0,
+            memory_bytes: process.memory_bytes,
+            first: false,
+        }
+    }
+}

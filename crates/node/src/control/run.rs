@@ -1,0 +1,283 @@
+//! Programs come in, processes start, and what they write is read.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use api::{
+    Error, ErrorCode, LogsQuery, ProcessEvent, ProgramEvent, Progress, RunRequest, Step, Stream,
+};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use engine::{Code, Setup};
+use hyper::Method;
+use protocol::Wish;
+use tokio::sync::mpsc;
+use wire::{CodeHash, Pid, Report};
+
+use super::answer::{Answered, ending, events, of_code, of_start, of_why};
+use super::find::Asker;
+use super::list::outcome_of;
+use super::{Node, Shared};
+use crate::clock::unix_now;
+use crate::driver::{Answer, Cargo, Start};
+use crate::logbook::{Entry, Reader};
+use crate::papers::Info;
+
+/// The longest program that is taken.
+const PROGRAM_BYTES_MAX: usize = 512 << 20;
+
+pub(crate) async fn upload(State(node): State<Shared>, body: Body) -> Answered {
+    let wasm = axum::body::to_bytes(body, PROGRAM_BYTES_MAX)
+        .await
+        .map_err(|error| Error::new(ErrorCode::InvalidRequest, error.to_string()))?;
+    let (say, response) = events();
+    tokio::task::spawn_blocking(move || {
+        let told = say.clone();
+        let progress = move |step: engine::Step| {
+            let (done, total) = match step {
+                engine::Step::Transform(_) | engine::Step::Compile(_) => (0, None),
+                engine::Step::Ready { .. } => (1, Some(1)),
+            };
+            let progress = Progress { step: Step::Compile, done, total };
+            let _ = told.try_send(ProgramEvent::Progress(progress));
+        };
+        let last = match node.engine.prepare(&wasm, &progress) {
+            Ok(code) => ProgramEvent::Ready { program: code.hash() },
+            Err(error) => ProgramEvent::Failed { error: of_code(&error) },
+        };
+        let _ = say.blocking_send(last);
+    });
+    Ok(response)
+}
+
+pub(crate) async fn run(
+    State(node): State<Shared>,
+    asker: Asker,
+    Json(request): Json<RunRequest>,
+) -> Answered {
+    if let Some(on) = request.on.as_deref().filter(|on| *on != node.name) {
+        let member = node.member_named(on)?;
+        if asker == Asker::Operator {
+            let body = serde_json::to_vec(&request).expect("a request is plain data");
+            let path = api::route::RUN.fill(&[]);
+            return node.pass_on(member.peer.node, Method::POST, &path, Body::from(body)).await;
+        }
+    }
+    let code = node.code(asker, request.program).await?;
+    let start = start(code, &request);
+    let wish = Wish::Spawn { home: node.me.node, name: request.name.clone() };
+    let answer = node.events.wish(wish, Cargo::Start(Box::new(start)));
+    let pid = match answer.await.map_err(|_| ending())? {
+        Answer::Report(Report::Spawned(pid)) => pid,
+        Answer::Report(report) => return Err(node.unexpected(&report).into()),
+        Answer::NotStarted(error) => return Err(of_start(&error).into()),
+    };
+    let first = ProcessEvent::Started { pid, node: node.name.clone(), new: false };
+    Ok(node.tell(first, pid, request.attached))
+}
+
+pub(crate) async fn logs(
+    State(node): State<Shared>,
+    asker: Asker,
+    Path(reference): Path<String>,
+    Query(query): Query<LogsQuery>,
+) -> Answered {
+    let process = node.find_one(asker, &reference).await?;
+    let pid = process.pid;
+    if !node.logbook.has(pid) {
+        if asker == Asker::Operator
+            && let Some(home) = node.home_of_output(pid, &process).await
+        {
+            let path = api::route::LOGS.fill(&[&pid.to_string()]) + &query.to_query();
+            return node.pass_on(home, Method::GET, &path, Body::empty()).await;
+        }
+        let missing = format!("the output of {pid} is not here");
+        return Err(Error::new(ErrorCode::UnknownProcess, missing).into());
+    }
+    // A log of an earlier run of this node is opened when it is asked for.
+    node.logbook.open(pid, 0).map_err(|error| Error::new(ErrorCode::Io, error.to_string()))?;
+    let reader = node.logbook.read(pid);
+    let (say, response) = events();
+    tokio::spawn(async move { node.read_out(reader, query.from, query.follow, say).await });
+    Ok(response)
+}
+
+fn start(code: Arc<Code>, request: &RunRequest) -> Start {
+    let dir = |dir: &api::Dir| engine::Dir {
+        host: PathBuf::from(&dir.host),
+        guest: dir.guest.clone(),
+        read_only: dir.read_only,
+    };
+    let setup = Setup {
+        args: request.args.clone(),
+        env: request.env.clone(),
+        dirs: request.dirs.iter().map(dir).collect(),
+        memory_max: request.memory_bytes_max,
+        place: engine::Place::default(),
+    };
+    let info = Info {
+        program: request.program_name.clone(),
+        name: request.name.clone(),
+        args: request.args.clone(),
+        env: request.env.clone(),
+        memory_max: request.memory_bytes_max,
+        started_micros: u64::try_from(unix_now().as_micros()).unwrap_or(u64::MAX),
+        ..Info::default()
+    };
+    Start { code, setup, info, stdin: request.stdin }
+}
+
+impl Node {
+    /// A program that was uploaded here, or to a member.
+    async fn code(&self, asker: Asker, hash: CodeHash) -> Result<Arc<Code>, Error> {
+        if let Some(code) = self.code_here(hash).await? {
+            return Ok(code);
+        }
+        let mut members = self.others();
+        if let Asker::Member(asker) = asker {
+            members.sort_by_key(|member| member.peer.node != asker.node);
+        }
+        for member in members {
+            if let Ok(bundle) = self.caller.fetch_code(member.peer.node, hash).await {
+                let engine = self.engine.clone();
+                let loaded = tokio::task::spawn_blocking(move || engine.load(&bundle, &|_| ()));
+                let code = loaded.await.map_err(|error| panicked(&error))?;
+                let code = code.map_err(|error| of_code(&error))?;
+                if code.hash() == hash {
+                    return Ok(code);
+                }
+            }
+        }
+        let message = format!("no node has the program {hash}: upload it first");
+        Err(Error::new(ErrorCode::UnknownProgram, message))
+    }
+
+    pub(crate) async fn code_here(&self, hash: CodeHash) -> Result<Option<Arc<Code>>, Error> {
+        let engine = self.engine.clone();
+        let found = tokio::task::spawn_blocking(move || engine.code(hash)).await;
+        found.map_err(|error| panicked(&error))?.map_err(|error| of_code(&error))
+    }
+
+    /// Gets the code of an image from any member that has it.
+    pub(crate) async fn get_code(&self, hash: CodeHash) -> Result<(), Error> {
+        self.code(Asker::Operator, hash).await.map(drop)
+    }
+
+    /// A report that does not answer the question.
+    pub(crate) fn unexpected(&self, report: &Report) -> Error {
+        match report {
+            Report::Refused(why) | Report::GivenUp(why) => of_why(why, |node| self.node_name(node)),
+            Report::Lost { last } => {
+                let node = self.node_name(last.node);
+                Error::new(ErrorCode::Ended, format!("it was lost with {node}"))
+            }
+            Report::Ended(outcome) => {
+                Error::new(ErrorCode::Ended, format!("it has ended: {outcome}"))
+            }
+            Report::Killed | Report::GroupKilled(_) => {
+                Error::new(ErrorCode::Ended, "it was killed")
+            }
+            other => Error::new(ErrorCode::Internal, format!("an answer out of place: {other:?}")),
+        }
+    }
+
+    /// The stream of a process that has just come to be.
+    pub(crate) fn tell(
+        self: &Arc<Self>,
+        first: ProcessEvent,
+        pid: Pid,
+        attached: bool,
+    ) -> axum::response::Response {
+        let (say, response) = events();
+        let reader = self.logbook.read(pid);
+        let node = self.clone();
+        tokio::spawn(async move {
+            if say.send(first).await.is_ok() && attached {
+                node.read_out(reader, 0, true, say).await;
+            }
+        });
+        response
+    }
+
+    /// Says what is in a log, from an offset on, until it ends or nobody listens.
+    async fn read_out(
+        &self,
+        mut reader: Reader,
+        from: u64,
+        follow: bool,
+        say: mpsc::Sender<ProcessEvent>,
+    ) {
+        loop {
+            let next = tokio::select! {
+                next = reader.next(follow) => next,
+                () = say.closed() => return,
+            };
+            let event = match next {
+                Ok(None) => return,
+                Ok(Some(entry)) => self.event(entry, from),
+                Err(error) => {
+                    let error = Error::new(ErrorCode::Io, format!("the output's log: {error}"));
+                    Some(ProcessEvent::Failed { error })
+                }
+            };
+            if let Some(event) = event
+                && say.send(event).await.is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    fn event(&self, entry: Entry, from: u64) -> Option<ProcessEvent> {
+        match entry {
+            Entry::Base(base) => (from < base).then_some(ProcessEvent::Dropped { until: base }),
+            Entry::Output(offset, stream, mut bytes) => {
+                let skip = usize::try_from(from.saturating_sub(offset)).unwrap_or(usize::MAX);
+                bytes.drain(..skip.min(bytes.len()));
+                let stream = match stream {
+                    wire::Stream::Out => Stream::Stdout,
+                    wire::Stream::Err => Stream::Stderr,
+                };
+                let offset = offset.max(from);
+                (!bytes.is_empty()).then(|| ProcessEvent::Output {
+                    stream,
+                    offset,
+                    bytes: bytes.into(),
+                })
+            }
+            Entry::Ended(outcome) => {
+                let name = |node| self.node_name(node);
+                Some(ProcessEvent::Ended { outcome: outcome_of(&outcome, &name) })
+            }
+        }
+    }
+
+    /// The member that keeps what a process wrote: the process's node knows; else, who says so.
+    async fn home_of_output(
+        &self,
+        pid: Pid,
+        process: &api::ProcessSummary,
+    ) -> Option<wire::NodeId> {
+        let here = self.events.look(move |driver| {
+            driver.machine.processes().find(|status| status.pid == pid)?.home
+        });
+        if let Some(home) = here.await.flatten() {
+            return Some(home);
+        }
+        let there = self.member_named(&process.node).ok().map(|member| member.peer.node);
+        let rest = self.others().into_iter().map(|member| member.peer.node);
+        for node in there.into_iter().chain(rest) {
+            let path = format!("/internal/home/{pid}");
+            let asked = self.caller.json::<Option<u32>>(node, Method::GET, &path, Vec::new());
+            if let Ok(Some(home)) = asked.await {
+                return Some(wire::NodeId(home));
+            }
+        }
+        None
+    }
+}
+
+pub(crate) fn panicked(error: &tokio::task::JoinError) -> Error {
+    Error::new(ErrorCode::Internal, format!("a part of the node failed: {error}"))
+}

@@ -1,0 +1,327 @@
+//! One task owns the protocol's machine: it selects one event, feeds it, and does what is put out.
+//!
+//! Everything that may take long (streams, files of images, code) happens elsewhere and comes back
+//! as an event; what is done here in place is short. Requests of the control plane come here as
+//! wishes, with what they carry (code to start, an image, somewhere to write one) kept beside the
+//! ticket, or as closures that look at the state of affairs.
+
+mod arrivals;
+mod guests;
+mod outputs;
+mod prepare;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::{Code, Engine, Setup, Staged, StartError};
+use protocol::{Input, Machine, Step, Wish};
+use tokio::sync::{mpsc, oneshot};
+use wire::{Envelope, NodeId, Offer, Peer, Pid, Report, Section, Ticket};
+
+pub(crate) use arrivals::{Arrivals, Landing};
+pub(crate) use guests::Guests;
+
+use crate::clock::Clock;
+use crate::control::Caller;
+use crate::home::Home;
+use crate::links::bulk::Bulk;
+use crate::links::hello::Roster;
+use crate::links::messages::Messages;
+use crate::logbook::Logbook;
+use crate::papers::Info;
+
+/// How long a daemon that is told to halt waits for its last words to leave.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// A log that its disk did not take is written again after this.
+const DISK_PAUSE: Duration = Duration::from_millis(500);
+
+/// Everything that the driver works with.
+pub(crate) struct Driver {
+    pub(crate) machine: Machine,
+    pub(crate) me: Peer,
+    pub(crate) name: String,
+    pub(crate) clock: Clock,
+    pub(crate) engine: Engine,
+    pub(crate) guests: Guests,
+    pub(crate) logbook: Logbook,
+    pub(crate) draining: bool,
+    /// What is known of processes that were started or came by here.
+    pub(crate) known: HashMap<Pid, Info>,
+    /// The last move of processes that left here.
+    pub(crate) last_moves: HashMap<Pid, api::MoveReport>,
+    roster: Roster,
+    registry: NodeId,
+    home: Option<Home>,
+    messages: Arc<Messages>,
+    bulk: Arc<Bulk>,
+    arrivals: Arrivals,
+    caller: Caller,
+    events: Events,
+    tickets: HashMap<Ticket, Pending>,
+    next_ticket: u64,
+    /// Inputs that outputs have caused, fed when those before them are done with.
+    inputs: VecDeque<Input>,
+    /// Writes to logs that the disk did not take.
+    unwritten: VecDeque<protocol::Output>,
+    halt_at: Option<Step>,
+    halted: Option<Step>,
+    expelled: bool,
+}
+
+/// What a driver is made of.
+pub(crate) struct Parts {
+    pub(crate) machine: Machine,
+    pub(crate) me: Peer,
+    pub(crate) name: String,
+    pub(crate) clock: Clock,
+    pub(crate) engine: Engine,
+    pub(crate) logbook: Logbook,
+    pub(crate) roster: Roster,
+    pub(crate) registry: NodeId,
+    pub(crate) home: Option<Home>,
+    pub(crate) messages: Arc<Messages>,
+    pub(crate) bulk: Arc<Bulk>,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) caller: Caller,
+    pub(crate) halt_at: Option<Step>,
+}
+
+/// Reaches the driver from anywhere.
+#[derive(Clone)]
+pub(crate) struct Events(pub(crate) mpsc::UnboundedSender<Event>);
+
+/// What happens to a driver. Links have a bounded channel of their own; what comes here is bounded
+/// by what the driver has set going.
+pub(crate) enum Event {
+    /// A process said something. Its life here tells it from an earlier one of the same id.
+    Said(Pid, guests::LifeHere, engine::Event),
+    /// A task that an output has started is done.
+    Done(Input),
+    /// Everything that a process needs is here, or it is not.
+    Prepared(Pid, Offer, Result<(), wire::Refusal>),
+    /// An image is here as a whole, or never will be.
+    Landed(Landing),
+    /// The copy of a process has been written.
+    Copied(Pid, guests::LifeHere),
+    /// Someone wishes something.
+    Wish(Wish, Cargo, oneshot::Sender<Answer>),
+    /// Someone wants to know something, or to have something done at once.
+    Look(Box<dyn FnOnce(&mut Driver) + Send>),
+    /// The end: the processes here end with it.
+    Stop,
+}
+
+/// What comes with a wish.
+pub(crate) enum Cargo {
+    /// Nothing.
+    None,
+    /// What to start.
+    Start(Box<Start>),
+    /// An image that becomes a new process.
+    Copy(Box<Staged>, Info),
+    /// The image of a process that is to come back from its file.
+    Thaw(Box<Staged>, Info),
+    /// Where to write an image.
+    File(ImageSink),
+}
+
+/// What to start.
+pub(crate) struct Start {
+    pub(crate) code: Arc<Code>,
+    pub(crate) setup: Setup,
+    pub(crate) info: Info,
+    /// Someone will feed its input; else it ends at once.
+    pub(crate) stdin: bool,
+}
+
+/// Where an image goes that is to be a file. An empty chunk says that it is whole.
+pub(crate) struct ImageSink {
+    pub(crate) chunks: mpsc::Sender<Vec<u8>>,
+    /// Says whether the file is durable.
+    pub(crate) committed: oneshot::Receiver<bool>,
+}
+
+/// How a wish ended.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// As the protocol says.
+    Report(Report),
+    /// The engine did not start it.
+    NotStarted(StartError),
+}
+
+struct Pending {
+    cargo: Cargo,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Events {
+    pub(crate) fn send(&self, event: Event) {
+        // A driver that has ended needs no events.
+        let _ = self.0.send(event);
+    }
+
+    /// Lets a closure see the driver's state. `None` if the driver has ended.
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut Driver) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, wait) = oneshot::channel();
+        self.send(Event::Look(Box::new(move |driver| {
+            let _ = answer.send(look(driver));
+        })));
+        wait.await.ok()
+    }
+
+    /// Wishes something. The answer comes when the wish has ended.
+    pub(crate) fn wish(&self, wish: Wish, cargo: Cargo) -> oneshot::Receiver<Answer> {
+        let (answer, wait) = oneshot::channel();
+        self.send(Event::Wish(wish, cargo, answer));
+        wait
+    }
+}
+
+impl Driver {
+    pub(crate) fn new(parts: Parts, events: Events) -> Self {
+        Self {
+            machine: parts.machine,
+            me: parts.me,
+            name: parts.name,
+            clock: parts.clock,
+            engine: parts.engine,
+            guests: Guests::new(events.clone()),
+            logbook: parts.logbook,
+            draining: false,
+            known: HashMap::new(),
+            last_moves: HashMap::new(),
+            roster: parts.roster,
+            registry: parts.registry,
+            home: parts.home,
+            messages: parts.messages,
+            bulk: parts.bulk,
+            arrivals: parts.arrivals,
+            caller: parts.caller,
+            events,
+            tickets: HashMap::new(),
+            next_ticket: 0,
+            inputs: VecDeque::new(),
+            unwritten: VecDeque::new(),
+            halt_at: parts.halt_at,
+            halted: None,
+            expelled: false,
+        }
+    }
+
+    /// Drives until it is told to stop, or this incarnation was declared gone (then: true).
+    pub(crate) async fn run(
+        mut self,
+        mut events: mpsc::UnboundedReceiver<Event>,
+        mut heard: mpsc::Receiver<Envelope>,
+    ) -> bool {
+        self.settle();
+        while !self.expelled {
+            if let Some(step) = self.halted {
+                self.halt(step).await;
+            }
+            let wake = self.machine.deadline().map_or(Duration::from_secs(3600), |deadline| {
+                self.clock.until(deadline)
+            });
+            let wake = if self.unwritten.is_empty() { wake } else { wake.min(DISK_PAUSE) };
+            tokio::select! {
+                biased;
+                event = events.recv() => match event {
+                    None | Some(Event::Stop) => break,
+                    Some(event) => self.on_event(event),
+                },
+                envelope = heard.recv() => match envelope {
+                    None => break,
+                    Some(envelope) => self.feed(Input::Receive(envelope)),
+                },
+                () = tokio::time::sleep(wake) => {
+                    self.write_again();
+                    self.feed(Input::Wake);
+                }
+            }
+        }
+        self.guests.kill_all();
+        self.messages.flush(LAST_WORDS).await;
+        self.expelled
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Said(pid, life, event) => self.on_said(pid, life, event),
+            Event::Done(input) => self.feed(input),
+            Event::Prepared(pid, offer, result) => self.on_prepared(pid, offer, result),
+            Event::Landed(landing) => self.on_landed(landing),
+            Event::Copied(pid, life) => self.on_copied(pid, life),
+            Event::Wish(wish, cargo, answer) => {
+                let ticket = Ticket(self.next_ticket);
+                self.next_ticket += 1;
+                if let (Wish::Thaw(section), Cargo::Thaw(..)) = (&wish, &cargo) {
+                    self.stage_from_file(section.clone(), cargo, ticket, answer);
+                } else {
+                    self.tickets.insert(ticket, Pending { cargo, answer });
+                }
+                self.feed(Input::Wish(ticket, wish));
+            }
+            Event::Look(look) => {
+                look(self);
+                self.settle();
+            }
+            Event::Stop => unreachable!("the loop ends at it"),
+        }
+    }
+
+    /// The image of a thaw waits where those from other nodes do.
+    fn stage_from_file(
+        &mut self,
+        section: Section,
+        cargo: Cargo,
+        ticket: Ticket,
+        answer: oneshot::Sender<Answer>,
+    ) {
+        if let Cargo::Thaw(staged, info) = cargo {
+            self.guests.stage(section.pid, section.offer, *staged, info);
+        }
+        self.tickets.insert(ticket, Pending { cargo: Cargo::None, answer });
+    }
+
+    /// Feeds one input and all that it causes.
+    pub(crate) fn feed(&mut self, input: Input) {
+        self.inputs.push_back(input);
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        loop {
+            if self.halted.is_some() {
+                return;
+            }
+            if let Some(output) = self.machine.poll() {
+                tracing::trace!(node = %self.me.node, %output, "output");
+                self.perform(output);
+            } else if let Some(input) = self.inputs.pop_front() {
+                tracing::trace!(node = %self.me.node, %input, "input");
+                self.machine.handle(self.clock.now(), input);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn answer(&mut self, ticket: Ticket, answer: Answer) {
+        if let Some(pending) = self.tickets.remove(&ticket) {
+            let _ = pending.answer.send(answer);
+        }
+    }
+
+    /// Stands still, as a test has asked, when what was said before has left.
+    async fn halt(&self, step: Step) {
+        self.messages.flush(LAST_WORDS).await;
+        eprintln!("halted {step}");
+        std::future::pending::<()>().await;
+    }
+}

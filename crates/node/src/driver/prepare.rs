@@ -1,0 +1,103 @@
+//! Before a process is frozen anywhere: is everything here that it needs?
+
+use engine::Engine;
+use protocol::Input;
+use wire::{Blob, CodeHash, Offer, Peer, Pid, Refusal};
+
+use super::{Driver, Event};
+use crate::control::Caller;
+use crate::papers::Needs;
+
+impl Driver {
+    /// Says what a process needs of a target.
+    pub(super) fn describe(&mut self, pid: Pid, offer: Offer) {
+        let needs = match self.guests.get(pid) {
+            Some(guest) => {
+                let needs = guest.process.needs();
+                let needs = Needs {
+                    code: needs.code,
+                    image_bytes: needs.image_bytes,
+                    dirs: needs.dirs,
+                };
+                Ok(Blob(wire::encode(&needs)))
+            }
+            None => Err("it is not running here".to_owned()),
+        };
+        self.inputs.push_back(Input::Described { pid, offer, needs });
+    }
+
+    /// Gets ready for a process that may come.
+    pub(super) fn prepare(&mut self, from: Peer, pid: Pid, offer: Offer, needs: &Blob) {
+        self.arrivals.expect(pid, offer, from);
+        let (engine, caller, events) =
+            (self.engine.clone(), self.caller.clone(), self.events.clone());
+        let needs = wire::decode::<Needs>(&needs.0);
+        tokio::spawn(async move {
+            let result = match needs {
+                Ok(needs) => check(&engine, &caller, from, needs).await,
+                Err(error) => Err(format!("what it needs cannot be read: {error}")),
+            };
+            events.send(Event::Prepared(pid, offer, result.map_err(Refusal::Unfit)));
+        });
+    }
+
+    pub(super) fn on_prepared(&mut self, pid: Pid, offer: Offer, result: Result<(), Refusal>) {
+        if !self.arrivals.expects(pid, offer) {
+            return;
+        }
+        match result {
+            Ok(()) => self.feed(Input::Prepared { pid, offer }),
+            Err(reason) => {
+                self.arrivals.forget(pid, offer);
+                self.feed(Input::NotPrepared { pid, offer, reason });
+            }
+        }
+    }
+}
+
+async fn check(engine: &Engine, caller: &Caller, from: Peer, needs: Needs) -> Result<(), String> {
+    for dir in &needs.dirs {
+        dir.check().map_err(|error| format!("directory {}: {error}", dir.host.display()))?;
+    }
+    if let Some(available) = memory_available()
+        && available < needs.image_bytes
+    {
+        return Err(format!(
+            "it needs {} bytes of memory, {available} are available",
+            needs.image_bytes
+        ));
+    }
+    have_code(engine, caller, from, needs.code).await
+}
+
+/// Makes sure that code is here and ready for a thaw, fetching it from a peer if need be.
+pub(crate) async fn have_code(
+    engine: &Engine,
+    caller: &Caller,
+    from: Peer,
+    hash: CodeHash,
+) -> Result<(), String> {
+    let here = engine.clone();
+    let found = tokio::task::spawn_blocking(move || here.code(hash));
+    match found.await.map_err(|error| error.to_string())? {
+        Ok(Some(_)) => return Ok(()),
+        Ok(None) => {}
+        Err(error) => return Err(format!("its code: {error}")),
+    }
+    let bundle = caller.fetch_code(from.node, hash).await.map_err(|error| format!("its code: {error}"))?;
+    let engine = engine.clone();
+    let loaded = tokio::task::spawn_blocking(move || engine.load(&bundle, &|_| ()));
+    match loaded.await.map_err(|error| error.to_string())? {
+        Ok(code) if code.hash() == hash => Ok(()),
+        Ok(_) => Err("its code: the bundle that came has another hash".to_owned()),
+        Err(error) => Err(format!("its code: {error}")),
+    }
+}
+
+/// What the system says could be used without swapping, in bytes.
+fn memory_available() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}

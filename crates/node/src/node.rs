@@ -1,0 +1,576 @@
+//! A node, from its start to its end.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+use std::time::Instant;
+
+use api::{Error, ErrorCode};
+use engine::Engine;
+use protocol::{Machine, Rng, Step};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use wire::{ClusterId, Incarnation, NodeId, Peer, Reply};
+
+use crate::clock::Clock;
+use crate::control::{self, Caller};
+use crate::disk::{DataDir, DiskError, Membership};
+use crate::driver::{Arrivals, Driver, Event, Events, Parts};
+use crate::home::{Home, HomeStep};
+use crate::join::{self, Certifier};
+use crate::links::bulk::Bulk;
+use crate::links::dial::Dialer;
+use crate::links::hello::{Identity, Roster};
+use crate::links::listen::Door;
+use crate::links::messages::Messages;
+use crate::logbook::Logbook;
+use crate::trust::{Authority, Credentials, Tls, Token};
+
+/// Messages from links that wait for the driver. When it is full, links wait.
+const HEARD_MAX: usize = 256;
+
+/// How to start a node.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Its name, unique among the members.
+    pub name: String,
+    /// Where it keeps what it keeps; none: a directory that goes when the node does.
+    pub data: Option<PathBuf>,
+    /// Where it listens for other nodes. Port 0 is any free one, and the same again after a
+    /// restart. None: the node is by itself and has no sockets but its control socket.
+    pub listen: Option<SocketAddr>,
+    /// The member to join through (`HOST:PORT`), and the token to do it with. None founds a
+    /// cluster, or takes up the one that the data directory belongs to.
+    pub join: Option<(String, String)>,
+    /// How many threads run processes; none: as many as the machine has processors.
+    pub workers: Option<usize>,
+    /// Lets unknown functions of a WASI module answer `ENOSYS`.
+    pub stub_missing: bool,
+    /// Debugging aid, also the variable `WHIMBREL_HALT_AT` of the command: at this step of a move
+    /// (see docs/protocol.md; `registry-asked` and `registry-written` on the registry's home) the
+    /// node prints `halted STEP` on standard error and does nothing more, so that it can be killed
+    /// exactly there.
+    pub halt_at: Option<String>,
+}
+
+/// What a node says of itself when it serves.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Ready {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub node: u32,
+    /// How often it has started.
+    pub incarnation: u64,
+    /// The cluster's id.
+    pub cluster: String,
+    /// Where it listens for other nodes; empty if it does not.
+    pub address: String,
+    /// Its data directory.
+    pub data: PathBuf,
+    /// Its control socket.
+    pub socket: PathBuf,
+}
+
+/// How a node ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// The cluster has declared it gone: what it ran was ended.
+    Expelled,
+}
+
+/// A node that runs. Dropping it ends the node, some time after.
+#[derive(Debug)]
+pub struct Handle {
+    ready: Ready,
+    stop: watch::Sender<bool>,
+    life: JoinHandle<Ended>,
+}
+
+/// Starts nodes.
+#[derive(Debug)]
+pub struct Node;
+
+impl Node {
+    /// Starts a node, on the Tokio runtime that this is called on. It serves when this returns.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot; nothing is left behind but its data directory.
+    pub async fn start(config: Config) -> Result<Handle, Error> {
+        let clock = Clock::start();
+        let dir = match &config.data {
+            Some(path) => DataDir::open(path),
+            None => DataDir::ephemeral(),
+        };
+        let dir = Arc::new(dir.map_err(|error| of_disk(&error))?);
+        let incarnation = dir.raise_incarnation().map_err(|error| of_disk(&error))?;
+        let settings = engine::Config {
+            cache: Some(dir.file("code")),
+            stub_missing: config.stub_missing,
+            ..engine::Config::default()
+        };
+        let settings = match config.workers {
+            Some(workers) => engine::Config { workers, ..settings },
+            None => settings,
+        };
+        let engine = Engine::new(settings)
+            .map_err(|error| Error::new(ErrorCode::Io, error.to_string()))?;
+        let start = Start { config: &config, clock, dir: &dir, incarnation };
+        let place = match config.listen {
+            Some(listen) => start.in_cluster(listen).await?,
+            None => start.alone().await?,
+        };
+        assemble(config, clock, dir, incarnation, engine, place).await
+    }
+}
+
+impl Handle {
+    /// What the node is and where.
+    #[must_use]
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// Tells the node to end. Its processes end with it.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> Ended {
+        (&mut self.life).await.unwrap_or(Ended::Stopped)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What a start knows before it knows its cluster.
+struct Start<'a> {
+    config: &'a Config,
+    clock: Clock,
+    dir: &'a DataDir,
+    incarnation: Incarnation,
+}
+
+/// The node's place in a cluster.
+struct PlaceInCluster {
+    cluster: ClusterId,
+    node: NodeId,
+    registry: (NodeId, String),
+    home: Option<Home>,
+    address: String,
+    others: Option<Others>,
+}
+
+/// What a node has that is not alone.
+struct Others {
+    listener: TcpListener,
+    credentials: Credentials,
+    certifier: Option<Certifier>,
+    renew_at: u64,
+}
+
+impl Start<'_> {
+    /// A cluster of one, without sockets, that is forgotten at its end.
+    async fn alone(&self) -> Result<PlaceInCluster, Error> {
+        let home = self.home(None)?;
+        let node = self.found(&home, "-").await?;
+        let mut cluster = [0; 16];
+        getrandom::fill(&mut cluster).expect("the system's generator answers");
+        Ok(PlaceInCluster {
+            cluster: ClusterId(cluster),
+            node,
+            registry: (node, String::new()),
+            home: Some(home),
+            address: String::new(),
+            others: None,
+        })
+    }
+
+    async fn in_cluster(&self, listen: SocketAddr) -> Result<PlaceInCluster, Error> {
+        let membership = self.dir.membership().map_err(|error| of_disk(&error))?;
+        let before = membership.as_ref().and_then(|membership| membership.address.parse().ok());
+        let listener = bind(listen, before).await?;
+        let credentials = Credentials::load(self.dir).map_err(|error| of_disk(&error))?;
+        let place = match (membership, credentials, &self.config.join) {
+            (Some(membership), Some(credentials), join) => {
+                if let Some((_, token)) = join
+                    && parse(token)?.cluster != credentials.fingerprint()
+                {
+                    let data = self.dir.path().display();
+                    let message = format!("{data} belongs to another cluster than the token");
+                    return Err(Error::new(ErrorCode::ForeignCertificate, message));
+                }
+                self.take_up(listener, membership, credentials)?
+            }
+            (_, _, Some((at, token))) => self.join(listener, at, token).await?,
+            (_, _, None) => self.found_cluster(listener).await?,
+        };
+        self.remember(&place)?;
+        Ok(place)
+    }
+
+    fn take_up(
+        &self,
+        listener: TcpListener,
+        membership: Membership,
+        credentials: Credentials,
+    ) -> Result<PlaceInCluster, Error> {
+        let at_home = membership.node == membership.registry;
+        let home = at_home.then(|| self.home(Some(&self.dir.file("registry.db")))).transpose()?;
+        let certifier = at_home.then(|| Authority::open(self.dir)).transpose();
+        let certifier = certifier.map_err(|error| of_disk(&error))?.map(Certifier);
+        let address = advertised(&listener, None);
+        Ok(PlaceInCluster {
+            cluster: credentials.fingerprint().cluster(),
+            node: membership.node,
+            registry: (membership.registry, membership.registry_address),
+            home,
+            address,
+            others: Some(Others {
+                listener,
+                credentials,
+                certifier,
+                renew_at: membership.renew_at,
+            }),
+        })
+    }
+
+    async fn join(
+        &self,
+        listener: TcpListener,
+        at: &str,
+        token: &str,
+    ) -> Result<PlaceInCluster, Error> {
+        let token = parse(token)?;
+        let address = |stream: &TcpStream| {
+            advertised(&listener, stream.local_addr().ok().map(|address| address.ip()))
+        };
+        let (credentials, reply, address) =
+            join::join(at, &token, &self.config.name, address).await?;
+        credentials.save(self.dir).map_err(|error| of_disk(&error))?;
+        Ok(PlaceInCluster {
+            cluster: credentials.fingerprint().cluster(),
+            node: reply.node,
+            registry: (reply.registry, reply.registry_address),
+            home: None,
+            address,
+            others: Some(Others {
+                listener,
+                credentials,
+                certifier: None,
+                renew_at: join::renew_at(),
+            }),
+        })
+    }
+
+    async fn found_cluster(&self, listener: TcpListener) -> Result<PlaceInCluster, Error> {
+        let authority = Authority::open(self.dir).map_err(|error| of_disk(&error))?;
+        let home = self.home(Some(&self.dir.file("registry.db")))?;
+        let address = advertised(&listener, None);
+        let node = self.found(&home, &address).await?;
+        let credentials = join::found(&authority, node);
+        credentials.save(self.dir).map_err(|error| of_disk(&error))?;
+        Ok(PlaceInCluster {
+            cluster: credentials.fingerprint().cluster(),
+            node,
+            registry: (node, address.clone()),
+            home: Some(home),
+            address,
+            others: Some(Others {
+                listener,
+                credentials,
+                certifier: Some(Certifier(authority)),
+                renew_at: join::renew_at(),
+            }),
+        })
+    }
+
+    fn home(&self, file: Option<&Path>) -> Result<Home, Error> {
+        let halt_at = self.config.halt_at.as_deref().and_then(HomeStep::named);
+        let (home, _thread) = Home::start(file, self.clock, self.incarnation, halt_at)
+            .map_err(|error| Error::new(ErrorCode::Io, error.to_string()))?;
+        Ok(home)
+    }
+
+    /// Makes this node the first member.
+    async fn found(&self, home: &Home, address: &str) -> Result<NodeId, Error> {
+        let failed = |what: String| Error::new(ErrorCode::Internal, what);
+        let nobody = Peer { node: NodeId(0), incarnation: Incarnation(0) };
+        let join = wire::Request::Join {
+            token: wire::TokenHash([0; 32]),
+            name: self.config.name.clone(),
+            address: address.to_owned(),
+        };
+        // A start that was cut off after this one's answer finds itself in the list.
+        let news = home.news().await.ok_or_else(|| failed("the registry ended".to_owned()))?;
+        if let [only] = &news.members[..] {
+            return Ok(only.peer.node);
+        }
+        match home.asked(nobody, join).await {
+            Some(Reply::Joined(node)) => Ok(node),
+            Some(Reply::Refused(refusal)) => Err(control::of_registry(&refusal)),
+            other => Err(failed(format!("the registry answered {other:?}"))),
+        }
+    }
+
+    fn remember(&self, place: &PlaceInCluster) -> Result<(), Error> {
+        let Some(others) = &place.others else { return Ok(()) };
+        let at_home = place.registry.0 == place.node;
+        let registry_address =
+            if at_home { place.address.clone() } else { place.registry.1.clone() };
+        let membership = Membership {
+            node: place.node,
+            name: self.config.name.clone(),
+            registry: place.registry.0,
+            registry_address,
+            address: place.address.clone(),
+            renew_at: others.renew_at,
+        };
+        self.dir.save_membership(&membership).map_err(|error| of_disk(&error))
+    }
+}
+
+/// Puts the parts together and sets them going.
+async fn assemble(
+    config: Config,
+    clock: Clock,
+    dir: Arc<DataDir>,
+    incarnation: Incarnation,
+    engine: Engine,
+    place: PlaceInCluster,
+) -> Result<Handle, Error> {
+    let me = Peer { node: place.node, incarnation };
+    let roster = Roster::default();
+    let identity = Identity::new(place.cluster, me);
+    let dialer = match &place.others {
+        Some(others) => {
+            let tls = Tls::new(&others.credentials)
+                .map_err(|error| Error::new(ErrorCode::Io, error.to_string()))?;
+            Dialer::new(identity, roster.clone(), Some(tls), place.registry.clone())
+        }
+        None => Dialer::new(identity, roster.clone(), None, place.registry.clone()),
+    };
+    let (events, inbox) = mpsc::unbounded_channel();
+    let events = Events(events);
+    let (heard, hearing) = mpsc::channel(HEARD_MAX);
+    let messages = Messages::new(dialer.clone());
+    let arrivals = Arrivals::default();
+    let caller = Caller::new(place.others.is_some().then(|| dialer.clone()));
+    let logbook = Logbook::new(dir.file("logs"));
+    let (stop, _) = watch::channel(false);
+
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).expect("the system's generator answers");
+    let machine = Machine::new(
+        clock.now(),
+        protocol::Config {
+            me,
+            name: config.name.clone(),
+            address: if place.address.is_empty() { "-".to_owned() } else { place.address.clone() },
+            rng: Rng::seeded(u64::from_le_bytes(seed)),
+        },
+    );
+    let driver = Driver::new(
+        Parts {
+            machine,
+            me,
+            name: config.name.clone(),
+            clock,
+            engine: engine.clone(),
+            logbook: logbook.clone(),
+            roster: roster.clone(),
+            registry: place.registry.0,
+            home: place.home.clone(),
+            messages: messages.clone(),
+            bulk: Bulk::new(dialer.clone()),
+            arrivals: arrivals.clone(),
+            caller: caller.clone(),
+            halt_at: config.halt_at.as_deref().and_then(Step::named),
+        },
+        events.clone(),
+    );
+
+    let socket = dir.control_socket();
+    let control_listener = bind_control(&socket)
+        .map_err(|error| Error::new(ErrorCode::Io, format!("{}: {error}", socket.display())))?;
+    let (others, certifier) = match place.others {
+        Some(Others { listener, credentials, certifier, renew_at }) => {
+            (Some((listener, credentials.authority.to_vec(), renew_at)), certifier)
+        }
+        None => (None, None),
+    };
+    let node = Arc::new(control::Node {
+        me,
+        name: config.name.clone(),
+        address: place.address.clone(),
+        data: dir.path().to_owned(),
+        cluster: place.cluster,
+        started: Instant::now(),
+        events: events.clone(),
+        engine: engine.clone(),
+        caller,
+        roster,
+        logbook,
+        registry: place.registry.0,
+        home: place.home.clone(),
+        certifier: certifier.map(Arc::new),
+        authority: RwLock::new(others.as_ref().map(|(_, authority, _)| authority.clone())),
+        filing: std::sync::Mutex::default(),
+        stop: stop.clone(),
+    });
+
+    let mut tasks = Vec::new();
+    if let Some((listener, _, renew_at)) = others {
+        let door = Door {
+            dialer: dialer.clone(),
+            home: place.home.clone(),
+            messages,
+            heard: heard.clone(),
+            arrivals,
+            engine,
+            events: events.clone(),
+            members: control::members(node.clone()),
+            joiners: join::router(node.clone()),
+        };
+        tasks.push(tokio::spawn(door.serve(listener)));
+        let keeper = dir.clone();
+        let renewed = move |credentials: Credentials, at| renewed(&keeper, &credentials, at);
+        let use_it = move |tls| dialer.replace_tls(tls);
+        tasks.push(tokio::spawn(join::keep_certified(node.clone(), renew_at, renewed, use_it)));
+    }
+    tasks.push(tokio::spawn(control::serve(control_listener, control::operators(node))));
+
+    let ready = Ready {
+        name: config.name,
+        node: me.node.0,
+        incarnation: incarnation.0,
+        cluster: crate::trust::cluster_text(place.cluster),
+        address: place.address,
+        data: dir.path().to_owned(),
+        socket,
+    };
+    let life = Life { driver, inbox, hearing, _heard: heard, tasks, home: place.home, dir };
+    let life = tokio::spawn(life.run(events, stop.subscribe()));
+    Ok(Handle { ready, stop, life })
+}
+
+/// Everything that ends with the node.
+struct Life {
+    driver: Driver,
+    inbox: mpsc::UnboundedReceiver<Event>,
+    hearing: mpsc::Receiver<wire::Envelope>,
+    /// A node without a door hears nothing, which is not the same as an end.
+    _heard: mpsc::Sender<wire::Envelope>,
+    tasks: Vec<JoinHandle<()>>,
+    home: Option<Home>,
+    dir: Arc<DataDir>,
+}
+
+impl Life {
+    async fn run(self, events: Events, mut stop: watch::Receiver<bool>) -> Ended {
+        let stopper = tokio::spawn(async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+            events.send(Event::Stop);
+        });
+        let expelled = self.driver.run(self.inbox, self.hearing).await;
+        stopper.abort();
+        for task in self.tasks {
+            task.abort();
+        }
+        if let Some(home) = self.home {
+            home.stop();
+        }
+        drop(self.dir);
+        if expelled { Ended::Expelled } else { Ended::Stopped }
+    }
+}
+
+fn renewed(dir: &DataDir, credentials: &Credentials, at: u64) -> Result<Tls, String> {
+    let tls = Tls::new(credentials).map_err(|error| error.to_string())?;
+    credentials.save(dir).map_err(|error| error.to_string())?;
+    let membership = dir.membership().map_err(|error| error.to_string())?;
+    if let Some(membership) = membership {
+        let membership = Membership { renew_at: at, ..membership };
+        dir.save_membership(&membership).map_err(|error| error.to_string())?;
+    }
+    Ok(tls)
+}
+
+fn parse(token: &str) -> Result<Token, Error> {
+    token
+        .parse()
+        .map_err(|error: crate::trust::TokenError| Error::new(ErrorCode::BadToken, error.to_string()))
+}
+
+/// Binds the address; for any free port, the one that this node had before if it is still free.
+async fn bind(listen: SocketAddr, before: Option<SocketAddr>) -> Result<TcpListener, Error> {
+    if let Some(before) = before
+        && listen.port() == 0
+        && let Ok(listener) = TcpListener::bind((listen.ip(), before.port())).await
+    {
+        return Ok(listener);
+    }
+    TcpListener::bind(listen).await.map_err(|error| {
+        let code = match error.kind() {
+            std::io::ErrorKind::AddrInUse => ErrorCode::AddressInUse,
+            _ => ErrorCode::Io,
+        };
+        Error::new(code, format!("cannot listen on {listen}: {error}"))
+    })
+}
+
+/// What others call to reach a listener.
+fn advertised(listener: &TcpListener, towards: Option<IpAddr>) -> String {
+    let local = listener.local_addr().expect("a bound socket has an address");
+    if !local.ip().is_unspecified() {
+        return local.to_string();
+    }
+    let ip = towards.or_else(outward).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    SocketAddr::new(ip, local.port()).to_string()
+}
+
+/// The address that this machine uses towards the world. Nothing is sent.
+fn outward() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+/// Binds the control socket, whatever the length of its path: the system's limit of 107 bytes does
+/// not hold for a path through the directory's descriptor.
+fn bind_control(socket: &Path) -> std::io::Result<UnixListener> {
+    use std::os::fd::AsRawFd as _;
+
+    let _ = std::fs::remove_file(socket);
+    let (parent, name) = (socket.parent(), socket.file_name());
+    let (Some(parent), Some(name)) = (parent, name) else {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    };
+    let dir = std::fs::File::open(parent)?;
+    let short = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name);
+    let listener = UnixListener::bind(short)?;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+fn of_disk(error: &DiskError) -> Error {
+    let code = match error {
+        DiskError::Locked { .. } => ErrorCode::DataInUse,
+        DiskError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            ErrorCode::DiskFull
+        }
+        DiskError::Format { .. } => ErrorCode::Versions,
+        DiskError::Damaged { .. } | DiskError::Io { .. } => ErrorCode::Io,
+    };
+    Error::new(code, error.to_string())
+}
