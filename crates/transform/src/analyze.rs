@@ -91,6 +91,9 @@ pub(crate) fn analyze(module: &mut Module<'_>, options: &Options) -> Result<Anal
     let mut escaped = found.references;
     escaped.extend(module.initial_functions.iter());
     escaped.extend(module.elements.iter().flat_map(|elements| elements.functions.iter()));
+    // A start function that is imported is wrapped too, so that it can block like any other.
+    let imports = module.imported_functions.len();
+    escaped.extend(module.start.filter(|start| start.index() < imports));
     let wrappers = add_wrappers(module, &mut escaped, &mut facts);
     let instant = instant_imports(module, options);
 
@@ -103,7 +106,6 @@ pub(crate) fn analyze(module: &mut Module<'_>, options: &Options) -> Result<Anal
     let suspends = graph.reaches(seeds.collect());
 
     let functions = module.functions.len();
-    let imports = module.imported_functions.len();
     let indirect_suspends =
         |key: &(TypeIdx, u32)| graph.indirect.get(key).is_none_or(|&node| suspends[node]);
     let tail_calls = facts.iter().map(|facts| {

@@ -36,7 +36,7 @@ pub(crate) fn describe(module: &Module<'_>, analysis: &Analysis, done: &[Done]) 
         imported_functions: module.imported_functions.len() as u32,
         functions,
         exports,
-        start: module.start,
+        start: module.start.map(|start| analysis.reference(start)),
         references,
         memories: memories(module),
         globals: globals(module),

@@ -183,7 +183,7 @@ fn exports(context: &Context<'_, '_>) -> ExportSection {
     section.export(abi::REFERENCES, ExportKind::Table, added.references);
     section.export(abi::REFERENCES_TOP, ExportKind::Global, added.references_top);
     if let Some(start) = module.start {
-        section.export(abi::START, ExportKind::Func, start.0);
+        section.export(abi::START, ExportKind::Func, context.analysis.reference(start).0);
     }
     if context.form == Form::Resume {
         section.export(abi::RESTORE, ExportKind::Func, added.restore);

@@ -94,7 +94,7 @@ impl Sites {
     /// called the callee whose frame it meets, and that the innermost frame alone stands at a poll.
     ///
     /// `references` is the number of saved function references. Frames are returned outermost
-    /// first. The outermost function is for the caller to compare with the export it will call.
+    /// first. Whether the host's next call fits the outermost one is for [`Sites::enters`] to say.
     pub fn check_frames(
         &self,
         frames: &[u8],
@@ -162,11 +162,7 @@ impl Sites {
                     end: end + self.functions[caller.function].frame_bytes as usize,
                 });
             }
-            SiteKind::Call(named) => {
-                let named_function = &self.functions[named];
-                named == callee.function
-                    || (named_function.tail_calls && self.same_results(named_function, found))
-            }
+            SiteKind::Call(named) => self.enters(named, callee.function),
             SiteKind::CallIndirect(ty) => {
                 let called: &Signature = &self.types[ty];
                 let actual = &self.types[found.ty];
@@ -174,6 +170,17 @@ impl Sites {
             }
         };
         if fits { Ok(()) } else { Err(FrameError::Callee { end, function: callee.function }) }
+    }
+
+    /// Whether a call of `entry`, which a host makes, can have left `outermost` as its outermost
+    /// frame: the function itself, or one that it tail-called.
+    pub fn enters(&self, entry: FuncIdx, outermost: FuncIdx) -> bool {
+        let (Some(called), Some(found)) =
+            (self.functions.get(entry), self.functions.get(outermost))
+        else {
+            return false;
+        };
+        entry == outermost || (called.tail_calls && self.same_results(called, found))
     }
 
     fn same_results(&self, one: &Function, other: &Function) -> bool {
