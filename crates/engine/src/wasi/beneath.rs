@@ -131,19 +131,19 @@ fn walk(
             }
             _ => {}
         }
-        if !last || follow {
-            if let Ok(target) = readlinkat(here, &name, vec![]) {
-                links += 1;
-                if links > LINKS_MAX {
-                    return Err(Errno::Loop);
-                }
-                let target = target.to_str().map_err(|_| Errno::IllegalSequence)?;
-                check(target)?;
-                let mut target = components(target);
-                target.append(&mut ahead);
-                ahead = target;
-                continue;
+        if (!last || follow)
+            && let Ok(target) = readlinkat(here, &name, vec![])
+        {
+            links += 1;
+            if links > LINKS_MAX {
+                return Err(Errno::Loop);
             }
+            let target = target.to_str().map_err(|_| Errno::IllegalSequence)?;
+            check(target)?;
+            let mut target = components(target);
+            target.append(&mut ahead);
+            ahead = target;
+            continue;
         }
         if last {
             return Ok(openat(here, &name, flags | OFlags::NOFOLLOW, mode)?);

@@ -186,7 +186,7 @@ fn is_served(name: &str, function: &FuncType) -> bool {
 /// takes the place of a function that is there with another type.
 ///
 /// # Errors
-/// A module other than WASI's names is never touched, so that there is none to be expected.
+/// Wasmtime refuses a definition.
 pub fn link_stubs<T: View>(linker: &mut Linker<T>, module: &Module) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     for (missing, function) in missing(module) {

@@ -19,8 +19,15 @@
 //! differs from preview 1 in three layouts only, but wiggle makes two unrelated sets of types of
 //! them and wants each of 45 functions implemented twice; and "cancelled, to be issued again" is
 //! neither an errno nor a trap, so each of its calls would have to be wrapped once more. Here the
-//! two share one host, checked access to guest memory is one small type ([`guest`]), and a table
-//! of signatures ([`link`]) is all that knows which of the two a module imports.
+//! two share one host, checked access to guest memory is one small type (`guest.rs`), and a table
+//! of signatures (`link.rs`) is all that knows which of the two a module imports.
+//!
+//! # Files
+//! A granted directory is opened on each node at the same path, or where [`Arrival::rebind`] says.
+//! What is open in it is opened again by its path, which is checked when the state is saved: a
+//! file that was renamed is found under its new name, and one that was removed while open is
+//! refused by name, since no other node could open it. Inode numbers are the node's own and may
+//! differ after a move, as may what is in the directory, which is not carried along.
 //!
 //! **Invariant:** no call sleeps; no offset, cursor or deadline lives outside [`Wasi`]; no path a
 //! guest names is opened but beneath a directory it was granted.
