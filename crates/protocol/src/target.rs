@@ -344,8 +344,11 @@ impl Machine {
         }
         // The file is there before the record names it. Until the record is past what was expected,
         // a repetition of the question may still find a yes.
-        let final_word = matches!(location.standing, Standing::Lost | Standing::Unknown)
-            || swap.epoch <= location.place.epoch;
+        let final_word = match location.standing {
+            // Nobody is left who could write the file into the record.
+            Standing::Gone | Standing::Lost | Standing::Unknown => true,
+            _ => swap.epoch <= location.place.epoch,
+        };
         if !final_word && self.rules.keep(Rule::NoIsPast) {
             let at = self.later(now);
             return self.wake_incoming_at(pid, at);
