@@ -68,6 +68,8 @@ rules! {
     /// A source that hears of the commit keeps its image until `settled`, or until the record has
     /// moved on.
     KeepUntilSettled = "keep-until-settled",
+    /// A source that has asked to take the process back does not forget it on a late `settled`.
+    TakeBackIsBound = "take-back-is-bound",
     /// The registry declares lost what an incarnation had only when every member has dealt with its
     /// going.
     LostTogether = "lost-when-all-have-answered",

@@ -302,6 +302,11 @@ impl Machine {
     /// The target says that it runs: whatever image of that offer is here may go.
     pub(crate) fn settled(&mut self, now: Instant, from: Peer, pid: Pid, offer: Offer) {
         let holds = self.processes.get(&pid).is_some_and(|process| process.holds(offer));
+        let taking_back = self.asks.asking(&Purpose::Swap(pid, SwapKind::TakeBack));
+        if holds && taking_back && self.rules.keep(Rule::TakeBackIsBound) {
+            // Whoever said it is gone, and the record may name us already.
+            return;
+        }
         match holds {
             true => {
                 self.let_go(now, pid);
