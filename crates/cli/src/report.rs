@@ -38,18 +38,17 @@ impl fmt::Display for Rendered<'_> {
 }
 
 impl fmt::Display for Shown<'_> {
-    /// A sentence: a capital, unless it begins with something quoted, and a full stop.
+    /// One sentence, on one line: a capital, unless it begins with a path or a quotation, and a full stop.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.0.message.trim_end();
+        let words: Vec<&str> = self.0.message.split_whitespace().collect();
+        let text = words.join(" ");
+        let file = words.first().is_some_and(|word| word.contains(['.', '/', '_']));
         let mut chars = text.chars();
-        let first = chars.next().into_iter().flat_map(char::to_uppercase);
-        let path = text.starts_with(['/', '.'])
-            || text.split(':').next().is_some_and(|word| word.contains('.'));
-        match path {
-            true => f.write_str(text)?,
-            false => write!(f, "{}{}", first.collect::<String>(), chars.as_str())?,
+        match chars.next() {
+            Some(first) if !file => write!(f, "{}{}", first.to_uppercase(), chars.as_str())?,
+            _ => f.write_str(&text)?,
         }
-        f.write_str(if text.ends_with(['.', '?', '!', '\n']) { "" } else { "." })
+        f.write_str(if text.ends_with(['.', '?', '!']) { "" } else { "." })
     }
 }
 
@@ -88,9 +87,10 @@ mod tests {
             "#]],
         );
         check(
-            Error::new(ErrorCode::Refused, "osprey lacks `/data`").with_hint("make it there"),
+            Error::new(ErrorCode::Refused, "the target lacks `/data`:\n  not there")
+                .with_hint("make it there"),
             expect![[r#"
-                  × Osprey lacks `/data`.
+                  × The target lacks `/data`: not there.
                   help: make it there
             "#]],
         );

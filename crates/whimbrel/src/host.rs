@@ -1,21 +1,68 @@
 //! What the command borrows from the node's half of this binary.
 
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
 use api::{Error, ErrorCode, ImageReport};
 use cli::{Demo, Ephemeral, Host, NodeStart, OwnNode, Ready, Transformed};
+use node::{Config, Ended, Handle, Node};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tracing_subscriber::EnvFilter;
 
 use crate::{demo, image};
+
+/// Names the step of a move at which a daemon stops making progress: a debugging aid of `node`.
+const HALT_AT: &str = "WHIMBREL_HALT_AT";
+
+/// How much a daemon logs, in the syntax of `tracing_subscriber::EnvFilter`.
+const LOG: &str = "WHIMBREL_LOG";
 
 /// This binary, as the command sees it.
 pub(crate) struct Binary;
 
 impl Host for Binary {
-    fn serve(&self, start: NodeStart, _ready: &mut dyn FnMut(&Ready)) -> Result<(), Error> {
-        let _ = start;
-        Err(unfinished("the daemon"))
+    fn serve(&self, start: NodeStart, ready: &mut dyn FnMut(&Ready)) -> Result<(), Error> {
+        log("info");
+        let config = Config {
+            name: start.name,
+            data: Some(start.data),
+            listen: Some(start.listen),
+            join: start.join,
+            stub_missing: start.stub_missing,
+            halt_at: std::env::var(HALT_AT).ok(),
+            ..common()
+        };
+        runtime()?.block_on(async {
+            // Before the node is ready, so that no signal falls between.
+            let told = told_to_end()?;
+            let mut handle = Node::start(config).await?;
+            ready(&shown(&handle));
+            let ended = tokio::select! {
+                ended = handle.ended() => ended,
+                () = told => {
+                    handle.stop();
+                    handle.ended().await
+                }
+            };
+            match ended {
+                Ended::Stopped => Ok(()),
+                Ended::Expelled => {
+                    let message = "the cluster has declared this node gone, so it has ended";
+                    Err(Error::new(ErrorCode::NodeUnavailable, message)
+                        .with_hint("join again with a token and an empty data directory"))
+                }
+            }
+        })
     }
 
-    fn ephemeral(&self, _own: &OwnNode) -> Result<Box<dyn Ephemeral>, Error> {
-        Err(unfinished("a node in this process"))
+    fn ephemeral(&self, own: &OwnNode) -> Result<Box<dyn Ephemeral>, Error> {
+        log("error");
+        let config = Config { name: "here".to_owned(), stub_missing: own.stub_missing, ..common() };
+        Ok(Box::new(Own::start(config)?))
     }
 
     fn transform(&self, wasm: &[u8]) -> Result<Transformed, Error> {
@@ -38,14 +85,119 @@ impl Host for Binary {
     }
 }
 
+/// A node in this process, on threads of its own: the command waits for it like for any other.
+struct Own {
+    socket: PathBuf,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Own {
+    fn start(config: Config) -> Result<Self, Error> {
+        let (stop, stopped) = oneshot::channel();
+        let (started, start) = mpsc::channel();
+        let life = move || {
+            let runtime = match runtime() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(started.send(Err(error))),
+            };
+            runtime.block_on(async {
+                match Node::start(config).await {
+                    Ok(mut handle) => {
+                        let _ = started.send(Ok(handle.ready().socket.clone()));
+                        // A sender that is dropped without a word means the same.
+                        let _ = stopped.await;
+                        handle.stop();
+                        handle.ended().await;
+                    }
+                    Err(error) => drop(started.send(Err(error))),
+                }
+            });
+        };
+        let thread = std::thread::spawn(life);
+        let socket = start
+            .recv()
+            .unwrap_or_else(|_| Err(Error::new(ErrorCode::Internal, "the node did not start")))?;
+        Ok(Self { socket, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Ephemeral for Own {
+    fn socket(&self) -> &Path {
+        &self.socket
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What every node of this binary has in common.
+fn common() -> Config {
+    Config {
+        // Shared by all of a user's nodes, so that a program is compiled once per machine.
+        cache: api::paths::cache_home(|name| std::env::var_os(name)).map(|home| home.join("code")),
+        ..Config::default()
+    }
+}
+
+fn runtime() -> Result<Runtime, Error> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(ErrorCode::Io, format!("starting: {error}")))
+}
+
+/// Ends with the first interrupt, or request to terminate.
+///
+/// # Errors
+///
+/// If signals cannot be handled.
+pub(crate) fn told_to_end() -> Result<impl Future<Output = ()>, Error> {
+    let handler = |kind| {
+        signal(kind)
+            .map_err(|error| Error::new(ErrorCode::Io, format!("handling signals: {error}")))
+    };
+    let mut interrupt = handler(SignalKind::interrupt())?;
+    let mut terminate = handler(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Logs to standard error, as much as the environment asks for, else this much.
+fn log(otherwise: &str) {
+    let filter = EnvFilter::try_from_env(LOG).unwrap_or_else(|_| EnvFilter::new(otherwise));
+    // Fails only where there is a subscriber already, which then does the same.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init();
+}
+
+fn shown(handle: &Handle) -> Ready {
+    let ready = handle.ready();
+    Ready {
+        name: ready.name.clone(),
+        address: ready.address.clone(),
+        data: ready.data.clone(),
+        os_pid: std::process::id(),
+    }
+}
+
 fn refused(error: &transform::Error) -> Error {
     let code = match error {
         transform::Error::Unsupported { .. } => ErrorCode::UnsupportedFeature,
         _ => ErrorCode::InvalidProgram,
     };
     Error::new(code, error.to_string())
-}
-
-fn unfinished(what: &str) -> Error {
-    Error::new(ErrorCode::Unimplemented, format!("{what} is not there in this version"))
 }

@@ -199,7 +199,9 @@ fn an_existing_file_is_never_frozen_into() {
 fn a_program_that_is_none() {
     let case = Case::new();
     std::fs::write(case.path().join("text.wasm"), "not wasm").unwrap();
-    case.check("transform text.wasm -o out.wasm", expect![[r#"
+    case.check(
+        "transform text.wasm -o out.wasm",
+        expect![[r#"
         65
           × text.wasm: not a valid WebAssembly module: magic header not detected: bad magic number -
           │ expected=[
@@ -214,7 +216,8 @@ fn a_program_that_is_none() {
           │     0x20,
           │ ] at byte 0x0.
           help: programs are WebAssembly modules: build with `--target wasm32-wasip1`
-    "#]]);
+    "#]],
+    );
     assert!(!case.path().join("out.wasm").exists());
 }
 

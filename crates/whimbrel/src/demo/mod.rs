@@ -12,11 +12,12 @@ mod tour;
 
 use api::{Error, ErrorCode};
 use cli::Demo;
-use tokio::signal::unix::{SignalKind, signal};
 
 use cluster::Cluster;
 use narrate::Narrator;
 use program::Program;
+
+use crate::host::told_to_end;
 
 /// The exit code if the outputs differ, or nothing was shown.
 const EXIT_DIFFERENT: u8 = 1;
@@ -32,7 +33,7 @@ pub(crate) fn run(demo: &Demo) -> Result<u8, Error> {
         .build()
         .map_err(|error| Error::new(ErrorCode::Io, format!("starting: {error}")))?;
     runtime.block_on(async {
-        let interrupted = interrupted()?;
+        let interrupted = told_to_end()?;
         let mut narrator = Narrator::new();
         let program = Program::find(demo, &mut narrator)?;
         let mut cluster = Cluster::new()?;
@@ -43,22 +44,6 @@ pub(crate) fn run(demo: &Demo) -> Result<u8, Error> {
         narrator.clear();
         cluster.end().await;
         shown
-    })
-}
-
-/// Ends with the first interrupt, or request to terminate.
-fn interrupted() -> Result<impl Future<Output = ()>, Error> {
-    let handler = |kind| {
-        signal(kind)
-            .map_err(|error| Error::new(ErrorCode::Io, format!("handling signals: {error}")))
-    };
-    let mut interrupt = handler(SignalKind::interrupt())?;
-    let mut terminate = handler(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
     })
 }
 
