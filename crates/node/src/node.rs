@@ -44,6 +44,9 @@ pub struct Config {
     /// The member to join through (`HOST:PORT`), and the token to do it with. None founds a
     /// cluster, or takes up the one that the data directory belongs to.
     pub join: Option<(String, String)>,
+    /// Where code and what was compiled of it are kept, shared by all nodes that name it; none: in
+    /// the data directory.
+    pub cache: Option<PathBuf>,
     /// How many threads run processes; none: as many as the machine has processors.
     pub workers: Option<usize>,
     /// Lets unknown functions of a WASI module answer `ENOSYS`.
@@ -110,7 +113,7 @@ impl Node {
         let dir = Arc::new(dir.map_err(|error| of_disk(&error))?);
         let incarnation = dir.raise_incarnation().map_err(|error| of_disk(&error))?;
         let settings = engine::Config {
-            cache: Some(dir.file("code")),
+            cache: Some(config.cache.clone().unwrap_or_else(|| dir.file("code"))),
             stub_missing: config.stub_missing,
             ..engine::Config::default()
         };
