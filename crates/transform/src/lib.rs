@@ -15,6 +15,7 @@ mod report;
 mod rewrite;
 pub mod sites;
 mod table;
+mod tails;
 
 pub use error::{Error, Place};
 pub use options::{Options, Polls};
@@ -22,6 +23,7 @@ pub use report::Report;
 pub use sites::Sites;
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use body::Body;
 use index::{FuncIdx, Idx};
@@ -62,6 +64,7 @@ pub fn transform(wasm: &[u8], options: &Options) -> Result<Transformed, Error> {
         polls: options.polls,
         form,
         added: Added::new(&module, &analysis),
+        frame_bytes_max: AtomicU32::new(0),
         types: Mutex::new(Types::new(&module)),
     };
     let (run, resume) = (context(Form::Run), context(Form::Resume));
@@ -89,6 +92,9 @@ fn function(
     let analysis = run.analysis;
     let body = Body::read(run.module, index)?;
     let plan: Plan = plan::plan(run.module, analysis, &body)?;
+    for context in [run, resume] {
+        context.frame_bytes_max.fetch_max(plan.frame_bytes, Ordering::Relaxed);
+    }
     let function = sites::Function {
         name: run.module.name(index),
         ty: run.module.functions[index].ty,

@@ -12,6 +12,7 @@ use crate::index::{FuncIdx, Idx, IndexVec, LocalIdx, SiteIdx, TypeIdx};
 use crate::liveness::{Liveness, LocalSet};
 use crate::parse::Module;
 use crate::sites::{Role, Saved, Site, SiteKind, ValueType};
+use crate::tails::Tails;
 
 /// A safepoint.
 #[derive(Debug)]
@@ -94,6 +95,8 @@ pub(crate) struct Plan {
     /// Function references that a site restores itself, because a slot that the site did not
     /// write must not be taken for a reference.
     pub(crate) references: HashMap<SiteIdx, Vec<LocalIdx>>,
+    /// How spill code is shared.
+    pub(crate) tails: Tails,
     pub(crate) loops_without_poll: u32,
     pub(crate) calls_without_test: u32,
 }
@@ -146,6 +149,7 @@ pub(crate) fn plan(
             frame_bytes: 0,
             restores: BTreeMap::new(),
             references: HashMap::new(),
+            tails: Tails::default(),
             loops_without_poll: 0,
             calls_without_test: 0,
         },
@@ -155,6 +159,7 @@ pub(crate) fn plan(
     planner.sites()?;
     planner.layout()?;
     planner.restores();
+    planner.plan.tails = Tails::of(&planner.plan.sites);
     Ok(planner.plan)
 }
 

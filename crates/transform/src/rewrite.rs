@@ -10,6 +10,7 @@ mod spill;
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU32;
 
 use wasm_encoder::{BlockType, ValType};
 
@@ -38,6 +39,8 @@ pub(crate) struct Context<'p, 'a> {
     pub(crate) polls: Polls,
     pub(crate) form: Form,
     pub(crate) added: Added,
+    /// The largest frame of any function: there is always room for one more.
+    pub(crate) frame_bytes_max: AtomicU32,
     pub(crate) types: Mutex<Types>,
 }
 
@@ -54,8 +57,8 @@ pub(crate) struct Added {
     pub(crate) functions: u32,
     pub(crate) references: u32,
     pub(crate) thunks: u32,
-    /// `(i32 bytes) -> i32`: makes room for a frame, and says that we unwind.
-    pub(crate) reserve: u32,
+    /// `(i32 bytes) -> ()`: what was written above the frames is a frame; we unwind.
+    pub(crate) push: u32,
     /// `() -> ()`: the innermost frame is restored.
     pub(crate) finish: u32,
     /// The same at a loop's poll, which will be met again.
@@ -94,7 +97,7 @@ impl Added {
             functions: tables,
             references: tables + 1,
             thunks: tables + 2,
-            reserve: functions,
+            push: functions,
             finish: functions + 1,
             finish_loop: functions + 2,
             save_reference: functions + 3,

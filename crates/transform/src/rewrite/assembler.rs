@@ -12,6 +12,10 @@ pub(crate) enum Label {
     Body,
     /// The spill code of a site.
     Spill(u32),
+    /// Spill code that several sites share.
+    Tail(usize),
+    /// The end of all spill code.
+    Header,
     /// Before an operator (a loop or a `try_table`).
     Before(u32),
     /// After an operator (a call).

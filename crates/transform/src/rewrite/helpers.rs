@@ -1,5 +1,7 @@
 //! The few functions that we add to a module.
 
+use std::sync::atomic::Ordering;
+
 use wasm_encoder::{BlockType, Function, HeapType, MemArg, ValType};
 
 use super::{Context, Form, encoded};
@@ -24,7 +26,7 @@ pub(super) fn helpers(context: &Context<'_, '_>) -> Vec<Helper> {
         code,
     };
     let mut all = vec![
-        helper(&[i32], &[i32], reserve(context)),
+        helper(&[i32], &[], push(context)),
         helper(&[], &[], finish(context, false)),
         helper(&[], &[], finish(context, true)),
         helper(&[ValueType::FuncRef], &[i32], save_reference(context)),
@@ -50,16 +52,20 @@ fn control(context: &Context<'_, '_>, word: abi::Word, align: u32) -> MemArg {
     MemArg { offset: word.offset as u64, align, memory_index: context.added.control }
 }
 
-/// Makes room for a frame of so many bytes and returns where it starts. A program whose frames do
-/// not fit ends here, with a trap, rather than with a stack that is cut short.
-fn reserve(context: &Context<'_, '_>) -> Function {
+/// What was written above the frames, so many bytes, is a frame now; and there is room for one
+/// more of any size. A program whose frames do not fit ends here, with a trap, rather than with a
+/// stack that is cut short.
+fn push(context: &Context<'_, '_>) -> Function {
     let added = &context.added;
-    let (bytes, base, end, need) = (0, 1, 2, 3);
-    let mut code = Function::new([(1, ValType::I32), (2, ValType::I64)]);
+    let (bytes, end, need) = (0, 1, 2);
+    let room = i64::from(context.frame_bytes_max.load(Ordering::Relaxed));
+    let mut code = Function::new([(2, ValType::I64)]);
     let mut sink = code.instructions();
     sink.i32_const(abi::STATE_UNWINDING).global_set(added.state);
-    sink.global_get(added.top).local_tee(base).i64_extend_i32_u();
+    sink.global_get(added.top).i64_extend_i32_u();
     sink.local_get(bytes).i64_extend_i32_u().i64_add().local_tee(end);
+    sink.i32_wrap_i64().global_set(added.top);
+    sink.local_get(end).i64_const(room).i64_add().local_tee(end);
     sink.i64_const(1 << 32).i64_ge_u().if_(BlockType::Empty).unreachable().end();
     // Pages that are missing.
     sink.local_get(end).memory_size(added.frames).i64_extend_i32_u().i64_const(16).i64_shl();
@@ -70,9 +76,7 @@ fn reserve(context: &Context<'_, '_>) -> Function {
     sink.memory_grow(added.frames).i32_const(-1).i32_eq().if_(BlockType::Empty);
     sink.local_get(need).i32_wrap_i64().memory_grow(added.frames);
     sink.i32_const(-1).i32_eq().if_(BlockType::Empty).unreachable().end();
-    sink.end().end();
-    sink.local_get(end).i32_wrap_i64().global_set(added.top);
-    sink.local_get(base).end();
+    sink.end().end().end();
     code
 }
 

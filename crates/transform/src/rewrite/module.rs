@@ -1,5 +1,7 @@
 //! The module around the rewritten functions: the original's sections, with ours appended.
 
+use std::sync::atomic::Ordering;
+
 use wasm_encoder::reencode::{self, Reencode};
 use wasm_encoder::{
     BranchHint, BranchHints, CodeSection, ConstExpr, CustomSection, DataCountSection, DataSection,
@@ -126,15 +128,17 @@ fn memories(context: &Context<'_, '_>) -> MemorySection {
     if let Some(reader) = &context.module.sections.memories {
         Same.parse_memory_section(&mut section, reader.clone()).expect(VALID);
     }
-    let memory = |maximum| MemoryType {
-        minimum: 1,
+    let memory = |minimum, maximum| MemoryType {
+        minimum,
         maximum,
         memory64: false,
         shared: false,
         page_size_log2: None,
     };
-    section.memory(memory(Some(1)));
-    section.memory(memory(None));
+    section.memory(memory(1, Some(1)));
+    // There is always room for one more frame: at the start, too.
+    let room = context.frame_bytes_max.load(Ordering::Relaxed);
+    section.memory(memory(u64::from(room >> 16) + 1, None));
     section
 }
 

@@ -1,18 +1,25 @@
-//! Spill code stands after the body, out of the way: it makes room for a frame, writes the live
-//! values and the header, and returns dummies.
+//! Spill code stands after the body, out of the way: it writes the live values and the header
+//! above the frames that are there, makes them a frame, and returns dummies.
 
 use wasm_encoder::BlockType;
 
 use super::assembler::Label;
 use super::function::Rewriter;
 use crate::abi::HEADER_BYTES;
-use crate::index::{Idx, SiteIdx};
+use crate::index::LocalIdx;
 use crate::sites::ValueType;
 
 impl Rewriter<'_, '_> {
     /// Opens the blocks whose ends are the spill code. Labels within the body keep their depths,
     /// because the body's own block takes the place of the function's label.
     pub(super) fn open_spills(&mut self) {
+        if self.plan.sites.is_empty() {
+            return;
+        }
+        self.out.block(Label::Header, BlockType::Empty);
+        for tail in 0..self.plan.tails.tails.len() {
+            self.out.block(Label::Tail(tail), BlockType::Empty);
+        }
         for site in (0..self.plan.sites.len() as u32).rev() {
             self.out.block(Label::Spill(site), BlockType::Empty);
         }
@@ -20,33 +27,54 @@ impl Rewriter<'_, '_> {
 
     /// The spill code of all sites.
     pub(super) fn spills(&mut self) {
-        for at in 0..self.plan.sites.len() {
-            let site = SiteIdx::new(at);
-            self.out.end(Label::Spill(site.0));
-            self.spill(site);
+        if self.plan.sites.is_empty() {
+            return;
         }
+        let number = self.temporaries.fresh(ValueType::I32);
+        for (site, tail) in (0..).zip(&self.plan.tails.of_site) {
+            self.out.end(Label::Spill(site));
+            self.out.sink().i32_const(site as i32).local_set(number.0);
+            self.out.br(tail.map_or(Label::Header, Label::Tail));
+        }
+        for tail in (0..self.plan.tails.tails.len()).rev() {
+            self.out.end(Label::Tail(tail));
+            self.tail(tail);
+        }
+        self.out.end(Label::Header);
+        self.header(number);
     }
 
-    fn spill(&mut self, site: SiteIdx) {
+    fn tail(&mut self, index: usize) {
+        let tail = &self.plan.tails.tails[index];
         let added = &self.context.added;
-        let frames = added.frames;
-        let address = self.scratch();
-        let bytes = self.plan.frame_bytes;
-        self.out.sink().i32_const(bytes as i32).call(added.reserve).local_set(address.0);
-        for &local in &self.plan.sites[site].saved {
+        for &local in &tail.zeroes {
+            self.out.zero(self.plan.slots[&local].ty);
+            self.out.set(local);
+        }
+        for &local in &tail.stores {
             let slot = self.plan.slots[&local];
-            self.out.get(address);
+            self.out.sink().global_get(added.top);
             self.out.get(local);
             if slot.ty == ValueType::FuncRef {
                 self.out.sink().call(added.save_reference);
             }
-            self.out.store(slot.ty, slot.offset, frames);
+            self.out.store(slot.ty, slot.offset, added.frames);
         }
+        if index > 0 || tail.parent.is_some() {
+            self.out.br(tail.parent.map_or(Label::Header, Label::Tail));
+        }
+    }
+
+    fn header(&mut self, number: LocalIdx) {
+        let added = &self.context.added;
+        let bytes = self.plan.frame_bytes;
         let header = bytes - HEADER_BYTES;
-        let words = u64::from(site.0) << 32 | u64::from(self.body.function.0);
-        self.out.get(address);
-        self.out.sink().i64_const(words as i64);
-        self.out.store(ValueType::I64, header, frames);
+        self.out.sink().global_get(added.top).i32_const(self.body.function.0 as i32);
+        self.out.store(ValueType::I32, header, added.frames);
+        self.out.sink().global_get(added.top);
+        self.out.get(number);
+        self.out.store(ValueType::I32, header + 4, added.frames);
+        self.out.sink().i32_const(bytes as i32).call(added.push);
         self.out.zeros(&self.body.results);
         self.out.sink().return_();
     }
