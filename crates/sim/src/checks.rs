@@ -26,8 +26,10 @@ pub(crate) struct Truth {
     pub(crate) dead_groups: BTreeSet<GroupId>,
     /// Whose home has written down an end.
     pub(crate) ended: BTreeMap<Pid, Outcome>,
-    /// Offers of which a target has said that they run.
-    pub(crate) said_settled: BTreeSet<(Pid, Offer)>,
+    /// Offers of which a node has been told that they run.
+    pub(crate) heard_settled: BTreeSet<(usize, Pid, Offer)>,
+    /// The epochs in which offers came to run.
+    pub(crate) committed: BTreeMap<(Pid, Offer), Epoch>,
     /// Wishes: where they were made, and how often they were reported.
     pub(crate) tickets: BTreeMap<Ticket, (Life, u32)>,
     pub(crate) about: BTreeMap<Ticket, Pid>,
@@ -113,28 +115,17 @@ impl World {
 
     /// A source lets an image go only on a word that it runs elsewhere.
     pub(crate) fn check_letting_go(&mut self, node: usize, pid: Pid, offer: Offer) {
-        let said = self.truth.said_settled.contains(&(pid, offer));
-        let owner = self.place(pid).owner;
-        let mine = owner == Owner::Node(self.peer(node));
-        let moved_on = !mine && self.place(pid).offer != offer;
-        let raised = !mine && self.place(pid).offer == offer && self.raised(pid, offer);
-        if !(said
-            || moved_on
-            || raised
-            || matches!(owner, Owner::File | Owner::Nobody | Owner::Killed))
-        {
+        let heard = self.truth.heard_settled.contains(&(node, pid, offer));
+        let place = self.place(pid);
+        let mine = place.owner == Owner::Node(self.peer(node));
+        let committed = self.truth.committed.get(&(pid, offer));
+        let raised = committed.is_some_and(|epoch| *epoch < place.epoch);
+        let moved_on = !mine && (place.offer != offer || raised);
+        let rests = matches!(place.owner, Owner::File | Owner::Nobody | Owner::Killed);
+        let in_file = self.files.get(&pid).is_some_and(|(_, section)| section.offer == offer);
+        if !heard && !moved_on && !rests && !in_file {
             self.fail(format!("node{node} lets go of {pid} {offer}, and nobody said it runs"));
         }
-    }
-
-    /// Whether the record has been confirmed since an offer was committed.
-    fn raised(&self, pid: Pid, offer: Offer) -> bool {
-        let held = self.nodes.iter().any(|node| {
-            let guest = node.guests.get(&pid);
-            guest.is_some_and(|guest| guest.held && guest.state == GuestState::Running)
-        });
-        let _ = offer;
-        !held
     }
 
     /// What the registry's disk says.

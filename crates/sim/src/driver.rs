@@ -21,7 +21,7 @@ impl World {
                 self.send(node, home, Message::Ask { ask, request });
             }
             Output::Report(ticket, report) => self.reported(ticket, &report),
-            Output::Step(pid, step) => self.strike(node, pid, step),
+            Output::Step(_, step) => self.strike(node, step),
             Output::Start(_, pid) => {
                 self.truth.born.push(pid);
                 self.nodes[node].guests.insert(pid, Guest::new());
@@ -69,7 +69,8 @@ impl World {
                     self.note_losses();
                 }
             }
-            Output::Run { pid, offer, held, .. } => {
+            Output::Run { pid, offer, epoch, held } => {
+                self.truth.committed.entry((pid, offer)).or_insert(epoch);
                 let room = self.nodes[node].room.remove(&(pid, offer));
                 let Some((guest, _)) = room.and_then(|room| room.stage) else {
                     return self.fail(format!("node{node} runs {pid} {offer} without an image"));
@@ -120,15 +121,8 @@ impl World {
     }
 
     /// A step of a move is the moment at which things go wrong.
-    fn strike(&mut self, node: usize, pid: Pid, step: Step) {
-        let _ = pid;
+    fn strike(&mut self, node: usize, step: Step) {
         self.marks.mark(step.name());
-        if step == Step::Settled {
-            let offer = self.nodes[node].machine.as_ref().and_then(|machine| {
-                machine.processes().find(|status| status.pid == pid).map(|status| status.offer)
-            });
-            self.truth.said_settled.extend(offer.map(|offer| (pid, offer)));
-        }
         if step == Step::Offered {
             self.truth.moves += 1;
         }

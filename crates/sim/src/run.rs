@@ -63,10 +63,11 @@ fn plan(world: &mut World, rng: &mut Rng, size: usize) {
         let wish = Box::new(WishFor::Spawn);
         world.schedule_at(at, Event::Wish { node: some_node(rng), wish });
     }
-    for _ in 0..6 + rng.below(14) {
+    for _ in 0..20 + rng.below(28) {
         let at = Instant::ZERO + Span::millis(1_000 + rng.below(22_000));
         let wish = Box::new(match rng.below(100) {
-            0..84 => WishFor::Move(some_node(rng)),
+            0..74 => WishFor::Move(some_node(rng)),
+            74..84 => WishFor::Spawn,
             84..87 => WishFor::Kill,
             87..89 => WishFor::KillGroup,
             89..94 => WishFor::Store,

@@ -244,7 +244,12 @@ impl World {
             Event::Forget { node } => self.forget(node),
             Event::Durable { incarnation, writes, reply } => {
                 if self.lives((0, incarnation)) {
+                    let moved = writes.iter().any(|w| matches!(w, Write::Put(Key::Place(_), _)));
                     write_down(&mut self.disk, writes);
+                    if moved {
+                        // To one that has crashed since it asked, perhaps.
+                        self.note_losses();
+                    }
                     if let Some(reply) = reply {
                         let (to, message) = *reply;
                         self.send(0, to, message);
@@ -275,6 +280,10 @@ impl World {
             Message::Ask { ask, request } if to == 0 => {
                 self.tell(|| format!("{} asks {request}", envelope.from));
                 self.ask_registry(envelope.from, ask, request);
+            }
+            Message::Settled { pid, offer } => {
+                self.truth.heard_settled.insert((to, pid, offer));
+                self.feed(to, Input::Receive(envelope));
             }
             _ => self.feed(to, Input::Receive(envelope)),
         }
