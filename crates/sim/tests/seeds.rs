@@ -1,0 +1,69 @@
+//! Many bad days, each of its own kind; `SIM_SEED=7` replays one of them with its story, and
+//! `SIM_SEEDS=100000` runs more.
+
+use protocol::Rules;
+use sim::Marks;
+
+/// What must have happened at least once, or the seeds have shown nothing.
+const RARE: &[&str] = &[
+    "a message of a move lost",
+    "a stream broke",
+    "cancelled",
+    "dropped",
+    "fault: crash at a step",
+    "fault: link cut at a step",
+    "fault: registry crashed at a commit",
+    "give-up-asked",
+    "in-file",
+    "kept",
+    "lost with its node",
+    "node forgotten",
+    "raise-asked",
+    "registry crashed just after a write",
+    "registry crashed just before a write",
+    "report: given up",
+    "report: group killed",
+    "report: killed",
+    "report: lost",
+    "report: moved",
+    "resumed",
+    "take-back-asked",
+    "taken-back",
+    "thawed",
+];
+
+#[test]
+fn no_day_is_too_bad() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    if let Some(seed) = number("SIM_SEED") {
+        let outcome = sim::run(seed, Rules::ALL, true);
+        println!("{}", outcome.story);
+        assert_eq!(outcome.violation, None, "seed {seed}");
+        return;
+    }
+    let seeds = number("SIM_SEEDS").unwrap_or(2_000);
+    let mut marks = Marks::default();
+    let (mut moves, mut faults) = (Vec::new(), Vec::new());
+    for seed in 0..seeds {
+        let outcome = sim::run(seed, Rules::ALL, false);
+        assert_eq!(outcome.violation, None, "replay with SIM_SEED={seed}");
+        marks.add(&outcome.marks);
+        moves.push(outcome.moves);
+        faults.push(outcome.faults);
+    }
+    let quiet: Vec<_> = RARE.iter().filter(|mark| marks.of(mark) == 0).collect();
+    assert!(quiet.is_empty(), "these never happened in {seeds} seeds: {quiet:?}");
+    moves.sort_unstable();
+    faults.sort_unstable();
+    let (moves, faults) = (moves[moves.len() / 2], faults[faults.len() / 2]);
+    assert!(5 <= moves, "a median day has {moves} moves");
+    assert!(3 <= faults, "a median day has {faults} faults that hit a step");
+}
+
+#[test]
+fn a_seed_replays_exactly() {
+    for seed in 0..20 {
+        let (one, other) = (sim::run(seed, Rules::ALL, true), sim::run(seed, Rules::ALL, true));
+        assert_eq!(one.story, other.story, "seed {seed}");
+    }
+}
