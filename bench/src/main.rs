@@ -10,7 +10,9 @@ mod statistics;
 
 use std::{env, process::ExitCode};
 
-const USAGE: &str = "Usage: bench exec [--json] [--quick] [--only NAME]...";
+const USAGE: &str = "\
+Usage: bench exec [--json] [--quick] [--only NAME]...
+       bench move [--json] [--only freezing|moving]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -21,7 +23,7 @@ fn main() -> ExitCode {
     let json = options.iter().any(|option| option == "--json");
     let done = match name {
         "exec" => exec::Choice::parse(options).and_then(|choice| exec::run(&choice)),
-        "move" => moving::run(),
+        "move" => moving::run(options),
         _ => Err(USAGE.to_owned()),
     };
     match done {

@@ -47,6 +47,11 @@ fn main() -> ExitCode {
 
 /// Runs a benchmark in its own binary, which is the one that links the engine.
 fn bench(name: &str, rest: &[&str]) -> Result<(), String> {
+    if name == "move" {
+        // It starts daemons: the command has to lie beside the benchmark.
+        cargo::cargo(&["build", "--quiet", "--release", "--package", "whimbrel"])
+            .run("building whimbrel")?;
+    }
     cargo::cargo(&["run", "--quiet", "--release", "--package", "bench", "--", name])
         .args(rest)
         .run("bench")

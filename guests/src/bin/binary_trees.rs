@@ -1,6 +1,7 @@
 //! Trees built, walked and dropped: allocation and recursion, with one tree of some 17 MB that stays.
 //!
-//! Arguments: rounds (0: for ever), depth of the tree that stays (default 8: small; 19 makes 17 MB).
+//! Arguments: rounds (0: for ever), depth of the tree that stays (default 8: small; 19 makes 17 MB). With a third
+//! argument `talk`, prints a number after each round.
 
 use guests::{argument, fold, rounds};
 
@@ -19,6 +20,7 @@ fn count(tree: &Tree) -> u64 {
 
 fn main() {
     let rounds = rounds(1);
+    let talk = argument(2, String::new()) == "talk";
     let stays = grow(argument(1, 8));
     println!("ready {}", count(&stays));
     let mut sum = 0;
@@ -27,6 +29,9 @@ fn main() {
         let depth = 10 + (round % 3) as u32;
         sum = fold(sum, count(&grow(depth)));
         round += 1;
+        if talk {
+            println!("{round}");
+        }
     }
     println!("binary_trees {:016x}", fold(sum, count(&stays)));
 }

@@ -1,0 +1,173 @@
+//! Two daemons on loopback, driven by the command as anyone would.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::program::Subject;
+
+/// The daemons' names; the first holds the registry.
+const NODES: [&str; 2] = ["heron", "osprey"];
+
+/// Two daemons. They end with this value.
+pub(super) struct Cluster {
+    command: PathBuf,
+    home: TempDir,
+    daemons: Vec<Daemon>,
+}
+
+struct Daemon {
+    child: Child,
+    address: String,
+    /// Held, so that the daemon can write to it.
+    _stdout: Box<dyn BufRead>,
+}
+
+/// A move, as its report has it.
+pub(super) struct Moved {
+    pub(super) pause_ms: f64,
+    pub(super) total_ms: f64,
+    pub(super) image_bytes: u64,
+}
+
+impl Cluster {
+    /// Starts both and waits until they serve. `command` is the `whimbrel` binary.
+    pub(super) fn start(command: &Path) -> Result<Self, String> {
+        let home = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let mut cluster = Self { command: command.to_owned(), home, daemons: Vec::new() };
+        let first = cluster.daemon(NODES[0], &[])?;
+        let address = first.address.clone();
+        cluster.daemons.push(first);
+        let token = cluster.say(NODES[0], &["token", "create", "--quiet"])?;
+        let second = cluster.daemon(NODES[1], &["--join", &address, "--token", token.trim()])?;
+        cluster.daemons.push(second);
+        Ok(cluster)
+    }
+
+    fn daemon(&self, name: &str, join: &[&str]) -> Result<Daemon, String> {
+        let failed = |error: &dyn std::fmt::Display| format!("starting {name}: {error}");
+        let log = std::fs::File::create(self.home.path().join(format!("{name}.log")))
+            .map_err(|error| failed(&error))?;
+        let mut child = Command::new(&self.command)
+            .args(["node", "start", "--with-parent", "-o", "json", "--name", name, "--data"])
+            .arg(self.data(name))
+            .args(join)
+            .env_remove("WHIMBREL_NODE")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .map_err(|error| failed(&error))?;
+        let mut stdout = BufReader::new(child.stdout.take().expect("it is a pipe"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).map_err(|error| failed(&error))?;
+        let ready: Value = serde_json::from_str(&line).map_err(|_| {
+            let said = std::fs::read_to_string(self.home.path().join(format!("{name}.log")));
+            failed(&said.unwrap_or_default())
+        })?;
+        let address = ready["address"].as_str().unwrap_or_default().to_owned();
+        Ok(Daemon { child, address, _stdout: Box::new(stdout) })
+    }
+
+    fn data(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// Starts a subject on the first node, waits until it is in the middle of its work, and returns its id.
+    pub(super) fn run(&self, subject: &Subject) -> Result<String, String> {
+        let program = self.home.path().join(format!("{}.wasm", subject.name));
+        std::fs::write(&program, &subject.wasm).map_err(|error| error.to_string())?;
+        let mut words: Vec<String> = vec!["run".into(), "--detach".into()];
+        for dir in &subject.dirs {
+            words.extend(["--dir".into(), format!("{}::{}:ro", dir.host.display(), dir.guest)]);
+        }
+        for (name, value) in &subject.env {
+            words.extend(["--env".into(), format!("{name}={value}")]);
+        }
+        words.push(program.to_string_lossy().into_owned());
+        words.push("--".into());
+        words.extend(subject.args[1..].iter().cloned());
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let pid = self.say(NODES[0], &words)?.trim().to_owned();
+        self.await_line(&pid)?;
+        std::thread::sleep(subject.warm_up);
+        Ok(pid)
+    }
+
+    /// Waits until a process has printed a line.
+    fn await_line(&self, pid: &str) -> Result<(), String> {
+        let mut follow = self
+            .words(NODES[0], &["logs", "-f", pid])
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| error.to_string())?;
+        let mut line = String::new();
+        let read = BufReader::new(follow.stdout.take().expect("it is a pipe")).read_line(&mut line);
+        // It follows a process that goes on for ever.
+        let _ = follow.kill().and_then(|()| follow.wait());
+        match read {
+            Ok(0) | Err(_) => Err(format!("{pid} printed nothing")),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Moves a process to the other node; `times` counts its moves so far.
+    pub(super) fn move_on(&self, pid: &str, times: usize) -> Result<Moved, String> {
+        let to = NODES[(times + 1) % NODES.len()];
+        let told = self.say(NODES[0], &["move", pid, "--to", to, "-o", "json"])?;
+        let report: Value =
+            serde_json::from_str(&told).map_err(|error| format!("{told}: {error}"))?;
+        let number =
+            |name: &str| report[name].as_u64().ok_or_else(|| format!("no {name} in {report}"));
+        Ok(Moved {
+            pause_ms: number("pause_us")? as f64 / 1000.0,
+            total_ms: number("total_us")? as f64 / 1000.0,
+            image_bytes: number("image_bytes")?,
+        })
+    }
+
+    /// All that a process has printed so far.
+    pub(super) fn logs(&self, pid: &str) -> Result<String, String> {
+        self.say(NODES[0], &["logs", pid])
+    }
+
+    pub(super) fn kill(&self, pid: &str) -> Result<(), String> {
+        self.say(NODES[0], &["kill", pid]).map(drop)
+    }
+
+    fn words(&self, node: &str, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.command);
+        command
+            .arg("--node")
+            .arg(self.data(node))
+            .args(words)
+            .env_remove("WHIMBREL_NODE")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn say(&self, node: &str, words: &[&str]) -> Result<String, String> {
+        let Output { status, stdout, stderr } = self
+            .words(node, words)
+            .output()
+            .map_err(|error| format!("{}: {error}", self.command.display()))?;
+        if status.success() {
+            return Ok(String::from_utf8_lossy(&stdout).into_owned());
+        }
+        Err(format!("whimbrel {}: {}", words.join(" "), String::from_utf8_lossy(&stderr).trim()))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for daemon in &mut self.daemons {
+            // Everything of theirs lies in a directory that goes with us.
+            let _ = daemon.child.kill().and_then(|()| daemon.child.wait());
+        }
+    }
+}

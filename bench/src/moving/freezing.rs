@@ -1,0 +1,246 @@
+//! Freezing and thawing without a network: how soon a process stops, and what it costs to go through a file.
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    path::Path,
+    sync::{
+        Arc,
+        mpsc::{Receiver, channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use engine::{Code, Config, Engine, Event, EventSink, Frozen, Place, Process, Setup, Stamp, Thaw};
+use wire::{Epoch, GroupId, Offer, Pid};
+
+use super::program::Subject;
+use crate::{report::Report, statistics::quantile};
+
+const PID: Pid = Pid { group: GroupId(1), index: 0 };
+
+/// How often each subject is stopped, for the time to its safepoint.
+const STOPS: usize = 300;
+
+/// How often each goes through a file.
+const TRIPS: usize = 40;
+
+/// Pieces that files are read in: as long as the pieces that images are written in.
+const PIECE: usize = 1 << 17;
+
+/// Time from a request to the safepoint, over several programs in the middle of their work.
+pub(super) fn safepoints(report: &mut Report, subjects: &[Subject]) -> Result<(), String> {
+    let engine = engine()?;
+    let mut all = Vec::new();
+    for subject in subjects {
+        let mut running = Running::start(&engine, subject)?;
+        running.until_ready(subject)?;
+        let mut samples = Vec::new();
+        for stop in 0..STOPS {
+            // Not in step with anything that the program does.
+            thread::sleep(Duration::from_micros(500 + 137 * (stop as u64 % 11)));
+            let frozen = running.freeze()?;
+            samples.extend(running.process.stats().safepoint);
+            frozen.resume();
+        }
+        running.end();
+        report.push(
+            format!("{}/safepoint-p50-ms", subject.name),
+            ms(quantile(&samples, 0.5)),
+            "ms",
+        );
+        report.push(
+            format!("{}/safepoint-p99-ms", subject.name),
+            ms(quantile(&samples, 0.99)),
+            "ms",
+        );
+        all.extend(samples);
+    }
+    report.push("safepoint-p99-ms", ms(quantile(&all, 0.99)), "ms");
+    Ok(())
+}
+
+/// From the request to freeze, through a file, to the first word of the thawed process; beside it, the same bytes
+/// written to a file and read back by nobody in particular.
+pub(super) fn files(report: &mut Report, small: &Subject, large: &Subject) -> Result<(), String> {
+    let engine = engine()?;
+    let trips = through_files(&engine, small)?;
+    report.push("freeze-thaw-small-ms", ms(quantile(&trips.trip, 0.5)), "ms");
+    report.push("freeze-thaw-small-p99-ms", ms(quantile(&trips.trip, 0.99)), "ms");
+    report.push("freeze-thaw-small-bytes", trips.bytes as f64, "bytes");
+    let trips = through_files(&engine, large)?;
+    let (trip, plain) = (quantile(&trips.trip, 0.5), quantile(&trips.plain, 0.5));
+    report.push("freeze-thaw-17mb-ms", ms(trip), "ms");
+    report.push("freeze-thaw-17mb-io-ms", ms(plain), "ms");
+    report.push("freeze-thaw-17mb-bytes", trips.bytes as f64, "bytes");
+    // One millisecond is for everything that does not grow with the bytes.
+    let beyond = trip.saturating_sub(Duration::from_millis(1));
+    report.push("freeze-thaw-17mb-vs-io", beyond.as_secs_f64() / plain.as_secs_f64(), "ratio");
+    Ok(())
+}
+
+struct Trips {
+    trip: Vec<Duration>,
+    plain: Vec<Duration>,
+    bytes: u64,
+}
+
+fn through_files(engine: &Engine, subject: &Subject) -> Result<Trips, String> {
+    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let path = directory.path().join("image");
+    let mut running = Running::start(engine, subject)?;
+    running.until_ready(subject)?;
+    let mut trips = Trips { trip: Vec::new(), plain: Vec::new(), bytes: 0 };
+    for _ in 0..TRIPS {
+        let begun = Instant::now();
+        let frozen = running.freeze()?;
+        trips.bytes = write(&frozen, &path)?;
+        drop(frozen);
+        running = read(engine, &path)?;
+        running.first_word()?;
+        trips.trip.push(begun.elapsed());
+        trips.plain.push(plain(&path, trips.bytes)?);
+    }
+    running.end();
+    Ok(trips)
+}
+
+fn write(frozen: &Frozen, path: &Path) -> Result<u64, String> {
+    let said = |error: &dyn std::fmt::Display| format!("writing an image: {error}");
+    let stamp = Stamp { node: "bench".to_owned(), epoch: Epoch(0), offer: Offer(0) };
+    let mut image = frozen.image(stamp, Vec::new());
+    let mut file = File::create(path).map_err(|error| said(&error))?;
+    let mut piece = Vec::new();
+    let mut bytes = 0;
+    while image.next(&mut piece).map_err(|error| said(&error))? {
+        file.write_all(&piece).map_err(|error| said(&error))?;
+        bytes += piece.len() as u64;
+    }
+    Ok(bytes)
+}
+
+fn read(engine: &Engine, path: &Path) -> Result<Running, String> {
+    let said = |error: &dyn std::fmt::Display| format!("reading an image: {error}");
+    let mut file = File::open(path).map_err(|error| said(&error))?;
+    let mut thaw = Thaw::new(engine);
+    let mut piece = vec![0; PIECE];
+    loop {
+        match file.read(&mut piece).map_err(|error| said(&error))? {
+            0 => break,
+            length => thaw.push(&piece[..length]).map_err(|error| said(&error))?,
+        }
+    }
+    let staged = thaw.finish().map_err(|error| said(&error))?;
+    let (sink, events) = listen();
+    let process = staged.run(PID, Place::default(), false, sink).map_err(|error| said(&error))?;
+    Ok(Running { process, events })
+}
+
+/// Writes as many bytes to a file and reads them back, in the same pieces.
+fn plain(path: &Path, bytes: u64) -> Result<Duration, String> {
+    let said = |error: std::io::Error| format!("{}: {error}", path.display());
+    // The image's own bytes: what a file system makes of their content is the same for both.
+    let content = std::fs::read(path).map_err(said)?;
+    let copy = path.with_extension("plain");
+    let mut buffer = vec![0; PIECE];
+    let begun = Instant::now();
+    let mut file = File::create(&copy).map_err(said)?;
+    for piece in content.chunks(PIECE) {
+        file.write_all(piece).map_err(said)?;
+    }
+    drop(file);
+    let mut file = File::open(&copy).map_err(said)?;
+    let mut read = 0;
+    while read < bytes {
+        read += file.read(&mut buffer).map_err(said)? as u64;
+    }
+    Ok(begun.elapsed())
+}
+
+/// A process, and what it says.
+struct Running {
+    process: Process,
+    events: Receiver<Event>,
+}
+
+impl Running {
+    fn start(engine: &Engine, subject: &Subject) -> Result<Self, String> {
+        let said = |error: &dyn std::fmt::Display| format!("{}: {error}", subject.name);
+        let code: Arc<Code> =
+            engine.prepare(&subject.wasm, &|_| {}).map_err(|error| said(&error))?;
+        code.make_resumable().map_err(|error| said(&error))?;
+        let setup = Setup {
+            args: subject.args.clone(),
+            env: subject.env.clone(),
+            dirs: subject.dirs.clone(),
+            ..Setup::default()
+        };
+        let (sink, events) = listen();
+        let process = engine.start(PID, &code, setup, sink).map_err(|error| said(&error))?;
+        Ok(Self { process, events })
+    }
+
+    /// Waits until it is in the middle of its work.
+    fn until_ready(&mut self, subject: &Subject) -> Result<(), String> {
+        let mut said = Vec::new();
+        while !said.contains(&b'\n') {
+            said.extend(self.output()?);
+        }
+        // Some have warmed up only after a while more.
+        thread::sleep(subject.warm_up);
+        Ok(())
+    }
+
+    /// Waits for something that it says now: what it said before is thrown away.
+    fn first_word(&mut self) -> Result<(), String> {
+        self.output().map(drop)
+    }
+
+    /// The next piece of output, acknowledged.
+    fn output(&mut self) -> Result<Vec<u8>, String> {
+        loop {
+            match self.events.recv().map_err(|error| error.to_string())? {
+                Event::Output { bytes, offset, .. } => {
+                    self.process.output_taken(offset + bytes.len() as u64);
+                    return Ok(bytes);
+                }
+                Event::Ended(outcome) => return Err(format!("it ended: {outcome}")),
+                Event::Frozen(_) => return Err("it was frozen by nobody".to_owned()),
+                Event::InputTaken { .. } => {}
+            }
+        }
+    }
+
+    fn freeze(&mut self) -> Result<Frozen, String> {
+        self.process.freeze();
+        loop {
+            match self.events.recv().map_err(|error| error.to_string())? {
+                Event::Frozen(frozen) => return Ok(frozen),
+                Event::Output { bytes, offset, .. } => {
+                    self.process.output_taken(offset + bytes.len() as u64)
+                }
+                Event::Ended(outcome) => return Err(format!("it ended: {outcome}")),
+                Event::InputTaken { .. } => {}
+            }
+        }
+    }
+
+    fn end(self) {
+        self.process.kill();
+    }
+}
+
+fn engine() -> Result<Engine, String> {
+    Engine::new(Config { workers: 1, ..Config::default() }).map_err(|error| error.to_string())
+}
+
+fn listen() -> (EventSink, Receiver<Event>) {
+    let (sender, receiver) = channel();
+    // Nobody listens to a process that was killed.
+    (Arc::new(move |_, event| _ = sender.send(event)), receiver)
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
