@@ -49,7 +49,7 @@ fn command() -> Result<PathBuf, String> {
 
 fn without_network(report: &mut Report, python: Option<&Subject>) -> Result<(), String> {
     let small = program::guest("n-body", "n_body", &["0", "talk"])?;
-    let trees = program::guest("binary-trees", "binary_trees", &["0", "19", "talk"])?;
+    let trees = program::guest("binary-trees", "binary_trees", &["0", "20", "talk"])?;
     freezing::files(report, &small, &trees)?;
     let mut subjects = vec![small, trees, program::guest("heap", "heap", &["16", "random", "0"])?];
     if let Some(python) = python {
@@ -77,7 +77,7 @@ fn over_network(
     moves(
         report,
         cluster,
-        &program::guest("binary-trees", "binary_trees", &["0", "19"])?,
+        &program::guest("binary-trees", "binary_trees", &["0", "20"])?,
         MOVES_SMALL / 4,
     )?;
     if let Some(python) = python {

@@ -1,6 +1,6 @@
 //! Trees built, walked and dropped: allocation and recursion, with one tree of some 17 MB that stays.
 //!
-//! Arguments: rounds (0: for ever), depth of the tree that stays (default 8: small; 19 makes 17 MB). With a third
+//! Arguments: rounds (0: for ever), depth of the tree that stays (default 8: small; 20 makes 17 MB). With a third
 //! argument `talk`, prints a number after each round.
 
 use guests::{argument, fold, rounds};
