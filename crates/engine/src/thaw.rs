@@ -28,9 +28,6 @@ use crate::{Dir, Engine, EventSink, FrameName, Needs, Place, Process, StartError
 /// bounded where it is made, well below.
 const SECTIONS_BYTES_MAX: usize = 1 << 26;
 
-/// From this size on, memory is put in place with large pages: fewer faults.
-const LARGE_BYTES: usize = 8 << 20;
-
 /// Takes an image as its bytes arrive, memory straight into place.
 pub struct Thaw {
     decoder: Decoder,
@@ -199,9 +196,6 @@ impl Intake {
             }
             let bytes = bytes.next_multiple_of(65_536);
             mapping.grow(usize::try_from(bytes).expect("at most 4 GiB"))?;
-            if mapping.size() >= LARGE_BYTES && memory.role != Role::Frames {
-                mapping.prefer_large_pages();
-            }
         }
         Ok(())
     }
@@ -224,6 +218,9 @@ impl Intake {
         let mut guests = guest_memories(layout, &mut arrived.memories);
         let found = guests.find(|(index, ..)| *index == chunk.memory);
         let (index, _, mapping) = found.ok_or_else(|| refused("no such memory"))?;
+        for run in chunk.runs.iter().filter(|run| run.pages > 1) {
+            mapping.populate(run.page as usize * PAGE_BYTES, run.pages as usize * PAGE_BYTES);
+        }
         let bytes = mapping.bytes().expect("it is lent to nobody");
         let set = &mut arrived.pages[index as usize];
         for run in &chunk.runs {

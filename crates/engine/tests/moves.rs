@@ -44,3 +44,21 @@ fn a_rust_program_goes_to_another_architecture_and_back() {
     assert_eq!((&moved.outcome, &moved.output), (&still.outcome, &still.output));
     assert!(moved.moves >= 2, "only {} moves", moved.moves);
 }
+
+/// Prints what moves cost, for whoever works on that: `--ignored --nocapture`.
+#[test]
+#[ignore = "it measures"]
+fn what_moves_cost() {
+    let engines = engines(&[Target::Native, Target::Native]);
+    for (megabytes, kind, stay) in [
+        ("1", "random", 20),
+        ("17", "random", 100),
+        ("256", "random", 1500),
+        ("256", "compressible", 1500),
+    ] {
+        let program = rust("heap", &[megabytes, kind, "12", "quiet"]);
+        resumable(&engines, &program);
+        let run = Trip::new(&engines, Duration::from_millis(stay)).run(&program);
+        assert_eq!(run.outcome, Outcome::Exit(0));
+    }
+}

@@ -34,6 +34,8 @@ pub struct Run {
     pub pauses: Vec<Duration>,
     pub safepoints: Vec<Duration>,
     pub image_bytes: usize,
+    /// Of the last move, in processor time: writing the image, putting it in place, checking it.
+    pub costs: Option<[Duration; 3]>,
 }
 
 pub fn engines(targets: &[Target]) -> Vec<Engine> {
@@ -93,6 +95,7 @@ impl<'a> Trip<'a> {
             pauses: vec![],
             safepoints: vec![],
             image_bytes: 0,
+            costs: None,
         };
         let mut asked = None;
         loop {
@@ -131,11 +134,21 @@ impl Run {
         let mut writer = frozen.image(stamp, vec![]);
         let (mut thaw, mut piece) = (Thaw::new(target).by_move(), vec![]);
         self.image_bytes = 0;
-        while writer.next(&mut piece).expect("it is frozen") {
+        let (mut out, mut back) = (Duration::ZERO, Duration::ZERO);
+        loop {
+            let begun = processor_time();
+            if !writer.next(&mut piece).expect("it is frozen") {
+                break;
+            }
+            out += processor_time() - begun;
             self.image_bytes += piece.len();
+            let begun = processor_time();
             thaw.push(&piece).expect("it thaws");
+            back += processor_time() - begun;
         }
+        let begun = processor_time();
         let staged = thaw.finish().expect("it is whole");
+        self.costs = Some([out, back, processor_time() - begun]);
         drop(frozen);
         let (sink, events) = sink();
         let process = staged.run(PID, Place::default(), false, sink).expect("it runs");
@@ -157,7 +170,14 @@ impl Run {
             at(&self.safepoints, 50),
             at(&self.safepoints, 99),
         );
+        eprintln!("  image out, in, checked: {:?}", self.costs);
     }
+}
+
+/// Of this thread: what others do on the machine counts little.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }
 
 fn receive(events: &Receiver<Event>, wait: Duration) -> Option<Event> {
