@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
+use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio_rustls::client::TlsStream;
 use wire::{Channel, Envelope, Incarnation, Message, NodeId, Peer};
@@ -29,6 +30,8 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(20), Duration::fro
 #[derive(Debug)]
 pub(crate) struct Messages {
     dialer: Dialer,
+    /// Links are started by whoever speaks first, and the registry's thread is no task.
+    runtime: Handle,
     links: Mutex<HashMap<NodeId, Link>>,
 }
 
@@ -47,8 +50,9 @@ enum Item {
 }
 
 impl Messages {
+    /// Must be called on the runtime that is to carry the links.
     pub(crate) fn new(dialer: Dialer) -> Arc<Self> {
-        Arc::new(Self { dialer, links: Mutex::default() })
+        Arc::new(Self { dialer, runtime: Handle::current(), links: Mutex::default() })
     }
 
     /// Sends to exactly this incarnation, or not at all.
@@ -100,7 +104,8 @@ impl Messages {
 
     fn start(&self, node: NodeId) -> Link {
         let (queue, items) = mpsc::channel(QUEUE_MAX);
-        let task = tokio::spawn(keep_connected(self.dialer.clone(), node, items)).abort_handle();
+        let link = keep_connected(self.dialer.clone(), node, items);
+        let task = self.runtime.spawn(link).abort_handle();
         Link { queue, task }
     }
 }
