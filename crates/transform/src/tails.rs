@@ -1,9 +1,10 @@
 //! How spill code is shared: sites with the same live values share a *tail*, and a tail goes on in
 //! another that saves most of the same values.
 //!
-//! A tail stores what its parent does not; what the parent stores in vain is zeroed first. So a
-//! function's spill code is a tree, whose root writes the header. Unshared, spill code was three
-//! quarters of all that the transform adds.
+//! A tail stores what its parents do not; what they store although it does not matter to this set
+//! is zeroed where the set's own sites enter, and only there: another set that passes through the
+//! tail may need it. So a function's spill code is a tree, whose root writes the header. Unshared,
+//! spill code was three quarters of all that the transform adds.
 
 use std::collections::HashMap;
 
@@ -25,7 +26,9 @@ pub(crate) struct Tail {
     pub(crate) parent: Option<usize>,
     /// What it stores.
     pub(crate) stores: Vec<LocalIdx>,
-    /// What its parents store although it does not matter.
+    /// What it and its parents store together.
+    all: Vec<LocalIdx>,
+    /// What of that does not matter to the sites that enter here.
     pub(crate) zeroes: Vec<LocalIdx>,
 }
 
@@ -39,51 +42,49 @@ pub(crate) struct Tails {
 
 impl Tails {
     pub(crate) fn of(sites: &IndexVec<SiteIdx, PlannedSite>) -> Self {
-        let mut sets: Vec<Vec<LocalIdx>> = Vec::new();
-        for site in sites.iter().filter(|site| !site.saved.is_empty()) {
+        let sorted = |site: &PlannedSite| {
             let mut set = site.saved.clone();
             set.sort_unstable();
-            sets.push(set);
-        }
-        // Near sites first, among those of one size, so that likely parents are near.
+            set
+        };
+        let mut sets: Vec<_> = sites.iter().map(sorted).filter(|set| !set.is_empty()).collect();
+        // Small ones first; sites that are near each other stay so, and are alike.
         sets.sort_by_key(Vec::len);
-        sets.dedup();
         let mut seen: HashMap<Vec<LocalIdx>, usize> = HashMap::new();
-        let mut kept: Vec<Vec<LocalIdx>> = Vec::new();
         let mut tails = Vec::new();
         for set in sets {
-            if seen.contains_key(&set) {
-                continue;
+            if !seen.contains_key(&set) {
+                tails.push(tail(&set, &tails));
+                seen.insert(set, tails.len() - 1);
             }
-            tails.push(tail(&set, &kept));
-            seen.insert(set.clone(), kept.len());
-            kept.push(set);
         }
-        let of_site = sites.iter().map(|site| {
-            let mut set = site.saved.clone();
-            set.sort_unstable();
-            seen.get(&set).copied()
-        });
-        Self { of_site: of_site.collect(), tails }
+        let of_site = sites.iter().map(|site| seen.get(&sorted(site)).copied()).collect();
+        Self { of_site, tails }
     }
 }
 
 /// The cheapest way to store a set, given the earlier ones.
-fn tail(set: &[LocalIdx], earlier: &[Vec<LocalIdx>]) -> Tail {
+fn tail(set: &[LocalIdx], earlier: &[Tail]) -> Tail {
     let mut best = (STORE * set.len(), None);
     let first = earlier.len().saturating_sub(CANDIDATES);
     for (at, parent) in earlier.iter().enumerate().skip(first) {
-        let shared = common(set, parent);
-        let cost = STORE * (set.len() - shared) + ZERO * (parent.len() - shared) + JUMP;
+        let shared = common(set, &parent.all);
+        let cost = STORE * (set.len() - shared) + ZERO * (parent.all.len() - shared) + JUMP;
         if cost < best.0 {
             best = (cost, Some(at));
         }
     }
-    let parent = best.1.map_or(&[][..], |at| earlier[at].as_slice());
-    let without = |of: &[LocalIdx], other: &[LocalIdx]| -> Vec<LocalIdx> {
-        of.iter().copied().filter(|local| other.binary_search(local).is_err()).collect()
-    };
-    Tail { parent: best.1, stores: without(set, parent), zeroes: without(parent, set) }
+    let stored = best.1.map_or(&[][..], |at| earlier[at].all.as_slice());
+    let stores = without(set, stored);
+    let zeroes = without(stored, set);
+    let mut all = [stored, &stores].concat();
+    all.sort_unstable();
+    Tail { parent: best.1, stores, all, zeroes }
+}
+
+/// What one sorted set has and another lacks.
+fn without(set: &[LocalIdx], other: &[LocalIdx]) -> Vec<LocalIdx> {
+    set.iter().copied().filter(|local| other.binary_search(local).is_err()).collect()
 }
 
 /// How many members two sorted sets have in common.

@@ -20,6 +20,11 @@ impl Rewriter<'_, '_> {
         for tail in 0..self.plan.tails.tails.len() {
             self.out.block(Label::Tail(tail), BlockType::Empty);
         }
+        for (tail, planned) in self.plan.tails.tails.iter().enumerate() {
+            if !planned.zeroes.is_empty() {
+                self.out.block(Label::Enter(tail), BlockType::Empty);
+            }
+        }
         for site in (0..self.plan.sites.len() as u32).rev() {
             self.out.block(Label::Spill(site), BlockType::Empty);
         }
@@ -31,12 +36,27 @@ impl Rewriter<'_, '_> {
             return;
         }
         let number = self.temporaries.fresh(ValueType::I32);
+        let tails = &self.plan.tails.tails;
         for (site, tail) in (0..).zip(&self.plan.tails.of_site) {
             self.out.end(Label::Spill(site));
             self.out.sink().i32_const(site as i32).local_set(number.0);
-            self.out.br(tail.map_or(Label::Header, Label::Tail));
+            self.out.br(match tail {
+                None => Label::Header,
+                Some(tail) if tails[*tail].zeroes.is_empty() => Label::Tail(*tail),
+                Some(tail) => Label::Enter(*tail),
+            });
         }
-        for tail in (0..self.plan.tails.tails.len()).rev() {
+        for (at, tail) in tails.iter().enumerate().rev() {
+            if !tail.zeroes.is_empty() {
+                self.out.end(Label::Enter(at));
+                for local in &tail.zeroes {
+                    self.out.zero(self.plan.slots[local].ty);
+                    self.out.set(*local);
+                }
+                self.out.br(Label::Tail(at));
+            }
+        }
+        for tail in (0..tails.len()).rev() {
             self.out.end(Label::Tail(tail));
             self.tail(tail);
         }
@@ -47,10 +67,6 @@ impl Rewriter<'_, '_> {
     fn tail(&mut self, index: usize) {
         let tail = &self.plan.tails.tails[index];
         let added = &self.context.added;
-        for &local in &tail.zeroes {
-            self.out.zero(self.plan.slots[&local].ty);
-            self.out.set(local);
-        }
         for &local in &tail.stores {
             let slot = self.plan.slots[&local];
             self.out.sink().global_get(added.top);
