@@ -258,7 +258,9 @@ impl Machine {
             log.ended = ended;
             log.concluding = ended;
         }
-        if log.holder.is_none() {
+        // First words can outlive whoever said them.
+        let holder = log.holder;
+        if holder.is_none_or(|holder| self.gone(holder)) {
             self.look_for_lost(now);
         }
     }

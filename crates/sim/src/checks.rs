@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use wire::Write;
 use wire::{
     Epoch, GroupId, Key, Offer, Outcome, Owner, Pid, Place, Record, Report, Section, Ticket,
 };
@@ -102,7 +103,10 @@ impl World {
             self.marks.mark("killed in its file");
         } else if let Outcome::Lost(_) = outcome {
             let doomed = self.truth.doomed.contains(&pid.group);
-            if !doomed && !self.truth.lost.contains(&pid) && !self.truth.last_words.contains_key(&pid) {
+            if !doomed
+                && !self.truth.lost.contains(&pid)
+                && !self.truth.last_words.contains_key(&pid)
+            {
                 self.fail(format!("{pid} is reported lost, and a survivor held its image"));
             }
         } else if let Some(log) = self.nodes[node].logs.get(&pid)
@@ -125,6 +129,19 @@ impl World {
         let in_file = self.files.get(&pid).is_some_and(|(_, section)| section.offer == offer);
         if !heard && !moved_on && !rests && !in_file {
             self.fail(format!("node{node} lets go of {pid} {offer}, and nobody said it runs"));
+        }
+    }
+
+    /// The registry gives nothing to an incarnation that it knows to be gone.
+    pub(crate) fn check_owners(&mut self, writes: &[Write]) {
+        for write in writes {
+            let Write::Put(Key::Place(pid), Record::Place(place)) = write else { continue };
+            let Some(peer) = place.peer() else { continue };
+            if let Some(Record::Member(member)) = self.disk.get(&Key::Member(peer.node))
+                && (member.forgotten || peer.incarnation < member.incarnation)
+            {
+                return self.fail(format!("the registry gives {pid} to {peer}, which is gone"));
+            }
         }
     }
 
@@ -242,8 +259,7 @@ impl World {
         }
         let location = self.registry.as_ref().map(|registry| registry.locate(pid))?;
         let known_lost = location.standing == wire::Standing::Lost;
-        let may_be_lost =
-            self.truth.lost.contains(&pid) || self.truth.doomed.contains(&pid.group);
+        let may_be_lost = self.truth.lost.contains(&pid) || self.truth.doomed.contains(&pid.group);
         // Its home would say so, if its home were not off for good.
         let home_off = logs.all(|n| n.logs.get(&pid).is_none_or(|log| log.end.is_some()));
         if may_be_lost && known_lost && home_off {

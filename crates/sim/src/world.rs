@@ -244,6 +244,7 @@ impl World {
             Event::Forget { node } => self.forget(node),
             Event::Durable { incarnation, writes, reply } => {
                 if self.lives((0, incarnation)) {
+                    self.check_owners(&writes);
                     let moved = writes.iter().any(|w| matches!(w, Write::Put(Key::Place(_), _)));
                     write_down(&mut self.disk, writes);
                     if moved {
