@@ -354,6 +354,17 @@ async fn assemble(
 ) -> Result<Handle, Error> {
     let me = Peer { node: place.node, incarnation };
     let roster = Roster::default();
+    if place.home.is_none() {
+        // The first news of who is a member comes over the home's own link, so the home is let in
+        // on its certificate alone until then.
+        roster.set(&[wire::Member {
+            peer: Peer { node: place.registry.0, incarnation: Incarnation(0) },
+            name: String::new(),
+            address: place.registry.1.clone(),
+            standing: wire::MemberStanding::Joined,
+            settled: Incarnation(0),
+        }]);
+    }
     let identity = Identity::new(place.cluster, me);
     let dialer = match &place.others {
         Some(others) => {
