@@ -141,8 +141,7 @@ impl Pages {
         encoder: &mut Encoder,
         out: &mut Vec<u8>,
     ) -> bool {
-        let mut guests = guest_memories(layout, memories).skip(self.memory);
-        while let Some((index, initial, mapping)) = guests.next() {
+        for (index, initial, mapping) in guest_memories(layout, memories).skip(self.memory) {
             let bytes = mapping.bytes().expect("a frozen process's memory is not lent");
             self.collect(initial, bytes);
             if !self.runs.is_empty() {
