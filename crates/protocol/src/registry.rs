@@ -24,6 +24,9 @@ const TOKEN_LIFE: Span = Span::seconds(3_600);
 /// The record of an ended process stays for as long as a late question about it may be under way.
 const ENDED_KEPT: Span = Span::seconds(600);
 
+/// How many completed kills are remembered.
+const KILLS_DONE_MAX: usize = 4_096;
+
 /// How many locations are answered at once; the others are asked for again.
 const LOCATE_MAX: usize = 4_096;
 
@@ -41,6 +44,9 @@ pub struct Registry {
     places: BTreeMap<Pid, Place>,
     names: BTreeMap<String, Pid>,
     killed: BTreeMap<GroupId, Generation>,
+    /// Groups of which nothing is left, for those who have not heard it. Losing this is harmless:
+    /// the question is answered once more by everyone.
+    kills_done: BTreeSet<GroupId>,
     /// When each token expires.
     tokens: BTreeMap<TokenHash, Instant>,
     /// Told anew by every incarnation, so it needs no disk.
@@ -81,6 +87,7 @@ impl Registry {
             places: BTreeMap::new(),
             names: BTreeMap::new(),
             killed: BTreeMap::new(),
+            kills_done: BTreeSet::new(),
             tokens: BTreeMap::new(),
             code: BTreeMap::new(),
             ended: VecDeque::new(),
@@ -333,7 +340,7 @@ impl Registry {
             (SwapKind::TakeBack, standing) => {
                 standing == Standing::Gone || !self.rules.keep(Rule::Evidence)
             }
-            (SwapKind::Commit | SwapKind::Thaw, _) => {
+            (SwapKind::Commit | SwapKind::Store | SwapKind::Thaw, _) => {
                 !self.killed.contains_key(&swap.pid.group) || !self.rules.keep(Rule::KilledRunsNot)
             }
             _ => true,
@@ -376,6 +383,9 @@ impl Registry {
         let known = self.blocks.range(..=group).next_back();
         if known.is_none_or(|(_, (last, _))| *last < group) {
             return Reply::Refused(RegistryRefusal::Unknown);
+        }
+        if self.kills_done.contains(&group) {
+            return Reply::Killing(group, Vec::new());
         }
         if !self.killed.contains_key(&group) {
             self.raise_generation();
@@ -484,6 +494,10 @@ impl Registry {
             self.killed.iter().filter(|(_, since)| **since <= handled).map(|(g, _)| *g).collect();
         for group in &over {
             self.killed.remove(group);
+            self.kills_done.insert(*group);
+            if KILLS_DONE_MAX < self.kills_done.len() {
+                self.kills_done.pop_first();
+            }
             self.writes.push(Write::Delete(Key::Killed(*group)));
         }
         if !due.is_empty() {
