@@ -48,7 +48,24 @@ impl Machine {
         if held {
             return;
         }
-        let home = self.home_of(pid);
+        // A home that nobody has told us of yet has to wait for the repetition.
+        if let Some(home) = self.home_of(pid) {
+            self.say_output(home, pid);
+        }
+        let Some(process) = self.processes.get(&pid) else { return };
+        let outbox = &process.outbox;
+        let ending = matches!(process.phase, Phase::Ending) && !outbox.end_acknowledged;
+        let open = !outbox.is_empty() || outbox.announce || ending;
+        if open && outbox.retry_at.is_none() {
+            let at = self.later(now);
+            if let Some(process) = self.processes.get_mut(&pid) {
+                process.outbox.retry_at = Some(at);
+            }
+            self.arm(at, Timer::Output(pid));
+        }
+    }
+
+    fn say_output(&mut self, home: Peer, pid: Pid) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let outbox = &mut process.outbox;
         let base = outbox.acknowledged();
@@ -56,23 +73,14 @@ impl Machine {
         if unsent.is_empty() && outbox.announce {
             unsent.push((base, Stream::Out, Blob::default()));
         }
-        let ended = matches!(process.phase, Phase::Ending) && !outbox.end_acknowledged;
-        let end = process.ended.clone().filter(|_| ended);
-        let offset = outbox.written();
-        let open = !outbox.is_empty() || outbox.announce || ended;
-        let again = open && outbox.retry_at.is_none();
+        let ending = matches!(process.phase, Phase::Ending) && !outbox.end_acknowledged;
+        let end = process.ended.clone().filter(|_| ending);
+        let written = outbox.written();
         for (offset, stream, bytes) in unsent {
             self.send(home, Message::Output { pid, offset, base, stream, bytes });
         }
         if let Some(outcome) = end {
-            self.send(home, Message::Ended { pid, offset, outcome });
-        }
-        if again {
-            let at = self.later(now);
-            if let Some(process) = self.processes.get_mut(&pid) {
-                process.outbox.retry_at = Some(at);
-            }
-            self.arm(at, Timer::Output(pid));
+            self.send(home, Message::Ended { pid, offset: written, outcome });
         }
     }
 
@@ -87,21 +95,21 @@ impl Machine {
         }
     }
 
-    /// The incarnation to send output to. If the home was forgotten, this node becomes the home:
-    /// somebody has to keep what is written from now on.
-    fn home_of(&mut self, pid: Pid) -> Peer {
+    /// The incarnation to send output to, once it is known. If the home was forgotten, this node
+    /// becomes the home: somebody has to keep what is written from now on.
+    fn home_of(&mut self, pid: Pid) -> Option<Peer> {
         let me = self.config.me;
         let home = self.processes[&pid].home;
-        match self.current(home) {
-            Some(peer) if !self.forgotten_node(home) => peer,
-            None if self.news.is_none() || home == me.node => me,
-            _ => {
-                if let Some(process) = self.processes.get_mut(&pid) {
-                    process.home = me.node;
-                }
-                me
-            }
+        if home == me.node {
+            return Some(me);
         }
+        if !self.forgotten_node(home) {
+            return self.current(home);
+        }
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.home = me.node;
+        }
+        Some(me)
     }
 
     pub(crate) fn acknowledged(&mut self, now: Instant, pid: Pid, offset: u64, ended: bool) {

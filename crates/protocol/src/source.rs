@@ -413,6 +413,10 @@ impl Machine {
                 let why = Why::TargetGone(m.target);
                 self.run_again(now, pid, place.epoch, Step::TakenBack, why);
             }
+            (SwapKind::GiveUp, Phase::Storing { .. }) => {
+                let why = Why::Transfer(String::from("the registry refused the file"));
+                self.run_again(now, pid, place.epoch, Step::Resumed, why);
+            }
             (SwapKind::Store, Phase::Storing { ticket, .. }) => {
                 self.in_file(pid, *ticket, swap);
             }
@@ -464,12 +468,16 @@ impl Machine {
                     self.let_go(now, pid);
                 }
             }
-            (SwapKind::Store, Phase::Storing { .. }) if mine => {
-                let why = Why::Transfer(String::from("the file was written for a past epoch"));
+            (SwapKind::Store | SwapKind::GiveUp, Phase::Storing { .. }) if mine => {
+                // A repetition of the question may still be granted, unless the record moves on.
+                if swap.kind == SwapKind::Store && place.epoch <= swap.epoch {
+                    return self.ask_to_give_up(now, pid);
+                }
+                let why = Why::Transfer(String::from("the registry refused the file"));
                 self.run_again(now, pid, place.epoch, Step::Resumed, why);
             }
             // Nobody else could have changed the record: it named the file, and has moved on.
-            (SwapKind::Store, Phase::Storing { ticket, .. }) => {
+            (SwapKind::Store | SwapKind::GiveUp, Phase::Storing { ticket, .. }) => {
                 let ticket = *ticket;
                 self.in_file(pid, ticket, swap);
             }

@@ -344,10 +344,14 @@ impl Machine {
         }
         // The file is there before the record names it. Until the record is past what was expected,
         // a repetition of the question may still find a yes.
+        let place = location.place;
+        let past =
+            swap.epoch < place.epoch || (swap.epoch == place.epoch && swap.owner != place.owner);
         let final_word = match location.standing {
             // Nobody is left who could write the file into the record.
-            Standing::Gone | Standing::Lost | Standing::Unknown => true,
-            _ => swap.epoch <= location.place.epoch,
+            Standing::Gone if swap.kind == SwapKind::Thaw => true,
+            Standing::Lost | Standing::Unknown => true,
+            _ => past || self.killed(pid),
         };
         if !final_word && self.rules.keep(Rule::NoIsPast) {
             let at = self.later(now);
