@@ -59,6 +59,10 @@ fn main() {
         {
             let start = Instant::now();
             let elf = engine.precompile_module(bytes).expect("it compiles");
+            if let Some(directory) = std::env::var_os("DUMP") {
+                let path = std::path::Path::new(&directory).join(format!("{form}.cwasm"));
+                std::fs::write(path, &elf).expect("the directory can be written to");
+            }
             let (size, time) = (text(&elf), start.elapsed().as_secs_f64());
             if base.0 == 0 {
                 base = (size, time);

@@ -5,6 +5,7 @@
 pub mod abi;
 mod analyze;
 mod body;
+pub mod check;
 mod error;
 pub mod index;
 mod liveness;
@@ -22,8 +23,7 @@ pub use options::{Options, Polls};
 pub use report::Report;
 pub use sites::Sites;
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use body::Body;
 use index::{FuncIdx, Idx};
@@ -65,13 +65,10 @@ pub fn transform(wasm: &[u8], options: &Options) -> Result<Transformed, Error> {
         form,
         added: Added::new(&module, &analysis),
         frame_bytes_max: AtomicU32::new(0),
-        types: Mutex::new(Types::new(&module)),
+        types: Types::new(&module, &analysis),
     };
     let (run, resume) = (context(Form::Run), context(Form::Resume));
-    let mut done = Vec::new();
-    for at in module.imported_functions.len()..module.functions.len() {
-        done.push(function(&run, &resume, FuncIdx::new(at))?);
-    }
+    let done = functions(&run, &resume)?;
     let (sites, mut report) = table::describe(&module, &analysis, &done);
     let (runs, resumes): (Vec<_>, Vec<_>) =
         done.into_iter().map(|done| (done.run, done.resume)).unzip();
@@ -80,8 +77,42 @@ pub fn transform(wasm: &[u8], options: &Options) -> Result<Transformed, Error> {
     report.original_bytes = wasm.len() as u64;
     report.run_bytes = run.len() as u64;
     report.resume_bytes = resume.len() as u64;
-    debug_assert!(valid(&run) && valid(&resume));
     Ok(Transformed { run, resume, sites, report })
+}
+
+/// How many functions a thread takes at a time.
+const BATCH: usize = 32;
+
+/// All defined functions, rewritten on as many threads as there are processors.
+fn functions(run: &Context<'_, '_>, resume: &Context<'_, '_>) -> Result<Vec<Done>, Error> {
+    let first = run.module.imported_functions.len();
+    let count = run.module.functions.len() - first;
+    let next = AtomicUsize::new(0);
+    let batch = |start: usize| {
+        let indices = first + start..first + (start + BATCH).min(count);
+        let done = indices.map(|at| function(run, resume, FuncIdx::new(at)));
+        (start, done.collect::<Result<Vec<Done>, Error>>())
+    };
+    let work = || {
+        let starts = std::iter::repeat_with(|| next.fetch_add(BATCH, Ordering::Relaxed));
+        starts.take_while(|&start| start < count).map(batch).collect::<Vec<_>>()
+    };
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = processors.min(count / BATCH).max(1);
+    let mut batches = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut batches = work();
+        for other in others {
+            batches.extend(other.join().expect("the transform does not panic"));
+        }
+        batches
+    });
+    batches.sort_by_key(|(start, _)| *start);
+    let mut done = Vec::with_capacity(count);
+    for (_, batch) in batches {
+        done.extend(batch?);
+    }
+    Ok(done)
 }
 
 fn function(
@@ -114,24 +145,29 @@ fn function(
     })
 }
 
-/// Whether our output is valid; if not, the text around the error is printed.
-fn valid(wasm: &[u8]) -> bool {
+impl Transformed {
+    /// Validates both forms. Whoever compiles them does so too; this says where one is wrong, and
+    /// prints the text around it.
+    pub fn validate(&self) -> Result<(), String> {
+        valid(&self.run)?;
+        valid(&self.resume)
+    }
+}
+
+fn valid(wasm: &[u8]) -> Result<(), String> {
     /// Lines to print before the error.
     const CONTEXT: usize = 40;
-    let Err(error) = wasmparser::Validator::new().validate_all(wasm) else { return true };
+    let Err(error) = wasmparser::Validator::new().validate_all(wasm) else { return Ok(()) };
     let mut text = String::new();
     let mut printer = wasmprinter::PrintFmtWrite(&mut text);
-    let printed = wasmprinter::Config::new().print_offsets(true).print(wasm, &mut printer);
-    if printed.is_ok() {
-        let offset = |line: &str| {
-            let (_, hex) = line.split_once("(;@")?;
-            usize::from_str_radix(hex.split_once(';')?.0.trim(), 16).ok()
-        };
-        let lines: Vec<&str> = text.lines().collect();
-        let last = lines.iter().position(|line| offset(line) > Some(error.offset()));
-        let last = last.unwrap_or(lines.len());
-        eprintln!("{}", lines[last.saturating_sub(CONTEXT)..last].join("\n"));
-    }
-    eprintln!("the transform's output is not valid: {error}");
-    false
+    // What cannot be printed has no text around it.
+    _ = wasmprinter::Config::new().print_offsets(true).print(wasm, &mut printer);
+    let offset = |line: &str| {
+        let (_, hex) = line.split_once("(;@")?;
+        usize::from_str_radix(hex.split_once(';')?.0.trim(), 16).ok()
+    };
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines.iter().position(|line| offset(line) > Some(error.offset()));
+    let last = last.unwrap_or(lines.len());
+    Err(format!("{}\n{error}", lines[last.saturating_sub(CONTEXT)..last].join("\n")))
 }

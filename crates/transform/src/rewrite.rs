@@ -9,7 +9,6 @@ mod resume;
 mod spill;
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
 
 use wasm_encoder::{BlockType, ValType};
@@ -18,7 +17,7 @@ pub(crate) use function::{Rewritten, rewrite};
 pub(crate) use module::assemble;
 
 use crate::analyze::Analysis;
-use crate::index::{FuncIdx, Idx};
+use crate::index::{FuncIdx, Idx, TypeIdx};
 use crate::options::Polls;
 use crate::parse::Module;
 use crate::sites::{Signature, ValueType};
@@ -41,7 +40,7 @@ pub(crate) struct Context<'p, 'a> {
     pub(crate) added: Added,
     /// The largest frame of any function: there is always room for one more.
     pub(crate) frame_bytes_max: AtomicU32,
-    pub(crate) types: Mutex<Types>,
+    pub(crate) types: Types,
 }
 
 /// Indices of what we add. It comes after what was there, so that nothing is renumbered.
@@ -108,7 +107,8 @@ impl Added {
     }
 }
 
-/// The output's function types: the original's, then ours.
+/// The output's function types: the original's, then ours. All are known before any function is
+/// rewritten, so that functions can be rewritten in any order and the output is the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Types {
     first: u32,
@@ -117,26 +117,48 @@ pub(crate) struct Types {
 }
 
 impl Types {
-    pub(crate) fn new(module: &Module<'_>) -> Self {
-        Self { first: module.types.len() as u32, added: Vec::new(), numbers: HashMap::new() }
-    }
-    /// The index of a type, which is added if need be.
-    pub(crate) fn of(&mut self, params: &[ValueType], results: &[ValueType]) -> u32 {
-        let signature = Signature { params: params.to_vec(), results: results.to_vec() };
-        if let Some(&number) = self.numbers.get(&signature) {
-            return number;
+    pub(crate) fn new(module: &Module<'_>, analysis: &Analysis) -> Self {
+        let first = module.types.len() as u32;
+        let mut types = Self { first, added: Vec::new(), numbers: HashMap::new() };
+        let i32 = ValueType::I32;
+        for (params, results) in
+            [(&[i32][..], &[][..]), (&[], &[]), (&[ValueType::FuncRef], &[i32]), (&[], &[i32])]
+        {
+            types.add(params.to_vec(), results.to_vec());
         }
-        let number = self.first + self.added.len() as u32;
-        self.added.push(signature.clone());
-        self.numbers.insert(signature, number);
-        number
+        // Bodies of functions, and thunks.
+        for signature in module.types.iter() {
+            if signature.results.len() > 1 || analysis.any_tail_calls() {
+                types.add(Vec::new(), signature.results.clone());
+            }
+        }
+        // What catch clauses leave.
+        for tag in &module.tags {
+            let mut values = module.types[TypeIdx(tag.func_type_idx)].params.clone();
+            types.add(Vec::new(), values.clone());
+            values.push(ValueType::ExnRef);
+            types.add(Vec::new(), values);
+        }
+        types
+    }
+    fn add(&mut self, params: Vec<ValueType>, results: Vec<ValueType>) {
+        let signature = Signature { params, results };
+        if !self.numbers.contains_key(&signature) {
+            let number = self.first + self.added.len() as u32;
+            self.added.push(signature.clone());
+            self.numbers.insert(signature, number);
+        }
+    }
+    fn of(&self, params: &[ValueType], results: &[ValueType]) -> u32 {
+        let signature = Signature { params: params.to_vec(), results: results.to_vec() };
+        self.numbers[&signature]
     }
 }
 
 impl Context<'_, '_> {
-    /// The index of a function type, which is added if need be.
+    /// The index of a function type that is not the original's.
     pub(crate) fn function_type(&self, params: &[ValueType], results: &[ValueType]) -> u32 {
-        self.types.lock().expect("no rewrite panics").of(params, results)
+        self.types.of(params, results)
     }
     /// The type of a block without parameters.
     pub(crate) fn block_type(&self, results: &[ValueType]) -> BlockType {

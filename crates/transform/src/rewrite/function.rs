@@ -54,8 +54,10 @@ pub(super) struct Rewriter<'p, 'a> {
     /// Whether control cannot reach the current point.
     pub(super) dead: bool,
     pub(super) controls: Vec<Control>,
-    /// A temporary for conditions and indices.
+    /// A temporary for conditions, indices and addresses.
     pub(super) scratch: Option<LocalIdx>,
+    /// A temporary for the number of a site.
+    pub(super) number: Option<LocalIdx>,
 }
 
 /// Rewrites a function that has sites, or that forwards a rewind.
@@ -71,6 +73,7 @@ pub(crate) fn rewrite<'a>(context: &Context<'_, 'a>, body: &Body<'a>, plan: &Pla
         dead: false,
         controls: Vec::new(),
         scratch: None,
+        number: None,
     };
     rewriter.function();
     rewriter.finish()
@@ -261,6 +264,11 @@ impl<'a> Rewriter<'_, 'a> {
     pub(super) fn scratch(&mut self) -> LocalIdx {
         let temporaries = &mut self.temporaries;
         *self.scratch.get_or_insert_with(|| temporaries.fresh(ValueType::I32))
+    }
+
+    pub(super) fn number(&mut self) -> LocalIdx {
+        let temporaries = &mut self.temporaries;
+        *self.number.get_or_insert_with(|| temporaries.fresh(ValueType::I32))
     }
 
     /// A call at which the program can stop.

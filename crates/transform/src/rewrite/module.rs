@@ -81,7 +81,7 @@ fn types(context: &Context<'_, '_>) -> TypeSection {
     if let Some(reader) = &context.module.sections.types {
         Same.parse_type_section(&mut section, reader.clone()).expect(VALID);
     }
-    for signature in &context.types.lock().expect("no rewrite panics").added {
+    for signature in &context.types.added {
         let params = signature.params.iter().map(|&ty| super::encoded(ty));
         let results = signature.results.iter().map(|&ty| super::encoded(ty));
         section.ty().function(params.collect::<Vec<_>>(), results.collect::<Vec<_>>());

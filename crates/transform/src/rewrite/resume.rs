@@ -56,7 +56,7 @@ impl Rewriter<'_, '_> {
             self.out.br_if_likely(go);
             self.rewinding();
             self.out.sink().i32_eqz();
-            self.out.br_if(Label::Spill(0));
+            self.out.br_if_likely(Label::Spill(0));
         } else {
             self.rewinding();
             self.out.sink().i32_eqz();
@@ -91,7 +91,7 @@ impl Rewriter<'_, '_> {
             self.out.br_if_likely(go);
             self.rewinding();
             self.out.sink().i32_eqz();
-            self.out.br_if(Label::Spill(site.0));
+            self.out.br_if_likely(Label::Spill(site.0));
         } else {
             self.rewinding();
             self.out.sink().i32_eqz();
@@ -216,16 +216,14 @@ impl Rewriter<'_, '_> {
             self.out.load(slot.ty, slot.offset, frames);
             self.out.set(local);
         }
-        let first = region.routes[0].0;
-        let mut targets = Vec::new();
         let mut landings = Vec::new();
+        let mut targets = Vec::new();
         for &(site, route) in &region.routes {
-            debug_assert_eq!(site.0 as usize, first.0 as usize + targets.len(), "sites in order");
             match route {
-                Route::Inner(inner) => targets.push(Label::Before(inner)),
+                Route::Inner(inner) => targets.push((site, Label::Before(inner))),
                 _ => {
                     let landing = self.out.fresh();
-                    targets.push(landing);
+                    targets.push((site, landing));
                     landings.push((landing, site, route));
                 }
             }
@@ -237,16 +235,42 @@ impl Rewriter<'_, '_> {
         }
         self.out.get(address);
         self.out.load(ValueType::I32, plan.frame_bytes - 4, frames);
-        if first.0 != 0 {
-            self.out.sink().i32_const(first.0 as i32).i32_sub();
-        }
-        self.out.br_table(&targets, lost);
+        self.select(&targets, lost);
         for (landing, site, route) in landings {
             self.out.end(landing);
             self.land(site, route, go);
         }
         self.out.end(lost);
         self.out.sink().unreachable();
+    }
+
+    /// Pops a site's number and jumps to its target. A few comparisons instead of a table let the
+    /// compiler know that the landings are cold.
+    fn select(&mut self, targets: &[(SiteIdx, Label)], lost: Label) {
+        /// From so many targets on a table is better.
+        const COMPARED_MAX: usize = 6;
+        let first = targets[0].0.0;
+        let runs: Vec<_> = targets.chunk_by(|one, next| one.1 == next.1).collect();
+        if runs.len() > COMPARED_MAX {
+            if first != 0 {
+                self.out.sink().i32_const(first as i32).i32_sub();
+            }
+            let labels: Vec<Label> = targets.iter().map(|(_, label)| *label).collect();
+            return self.out.br_table(&labels, lost);
+        }
+        let number = self.number();
+        self.out.set(number);
+        for run in runs {
+            let end = run[0].0.0 + run.len() as u32;
+            self.out.get(number);
+            self.out.sink().i32_const(end as i32).i32_lt_u();
+            match run[0].1 {
+                // The loop that comes next is not cold.
+                label @ Label::Before(_) => self.out.br_if(label),
+                label => self.out.br_if_unlikely(label),
+            }
+        }
+        self.out.br(lost);
     }
 
     fn land(&mut self, site: SiteIdx, route: Route, go: Label) {

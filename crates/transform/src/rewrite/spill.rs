@@ -35,7 +35,7 @@ impl Rewriter<'_, '_> {
         if self.plan.sites.is_empty() {
             return;
         }
-        let number = self.temporaries.fresh(ValueType::I32);
+        let number = self.number();
         let tails = &self.plan.tails.tails;
         for (site, tail) in (0..).zip(&self.plan.tails.of_site) {
             self.out.end(Label::Spill(site));

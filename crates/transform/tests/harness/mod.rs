@@ -572,6 +572,8 @@ impl Case {
     pub fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, transform::Error> {
         let options = Options { polls: Polls::Counted, instant_imports: Vec::new() };
         let transformed = transform::transform(wasm, &options)?;
+        transform::check::check(wasm, &transformed.sites).unwrap_or_else(|error| panic!("{error}"));
+        transformed.validate().unwrap_or_else(|error| panic!("{error}"));
         // What crosses a disk is what is used.
         let decoded = Sites::decode(&transformed.sites.encode()).unwrap();
         assert_eq!(decoded, transformed.sites);
