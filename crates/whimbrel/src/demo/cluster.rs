@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use api::{Error, ErrorCode, TokenReply, route};
+use api::{Error, ErrorCode, NodeState, NodesReply, TokenReply, route};
 use cli::{Client, Ready};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -13,6 +13,10 @@ use tokio::process::{Child, ChildStdout, Command};
 
 /// How long a daemon may take to end when it is told to. Then it is killed.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the daemons may take to know each other, and how often they are asked.
+const MEETING: Duration = Duration::from_secs(10);
+const ASKED_EVERY: Duration = Duration::from_millis(50);
 
 /// The daemons, and the directory that holds all that they write.
 pub(super) struct Cluster {
@@ -87,6 +91,21 @@ impl Cluster {
         Ok(())
     }
 
+    /// Waits until every daemon knows that all the others are up: news of a join takes up to a second.
+    pub(super) async fn meet(&self) -> Result<(), Error> {
+        let all = async {
+            for node in &self.nodes {
+                while node.up().await? < self.nodes.len() {
+                    tokio::time::sleep(ASKED_EVERY).await;
+                }
+            }
+            Ok(())
+        };
+        tokio::time::timeout(MEETING, all).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorCode::NodeUnavailable, "the daemons do not find each other"))
+        })
+    }
+
     /// Ends the daemons, each by its own id, and removes what they wrote.
     pub(super) async fn end(mut self) {
         for node in &self.nodes {
@@ -104,6 +123,13 @@ impl Cluster {
 }
 
 impl Node {
+    /// How many members it knows to be up.
+    async fn up(&self) -> Result<usize, Error> {
+        let reply: NodesReply =
+            self.client.reply(route::NODES, &route::NODES.fill(&[]), &()).await?;
+        Ok(reply.nodes.iter().filter(|node| node.state == NodeState::Up).count())
+    }
+
     async fn token(&self) -> Result<String, Error> {
         let reply: TokenReply =
             self.client.reply(route::TOKEN, &route::TOKEN.fill(&[]), &()).await?;

@@ -57,6 +57,7 @@ async fn show(
     for name in NODES {
         cluster.start(name).await?;
     }
+    cluster.meet().await?;
     let code = program.upload(cluster.node(0), narrator).await?;
     narrator.say(&format!(
         "{} prints {} digits of π on {}, and moves on every {} ms.",
