@@ -18,7 +18,7 @@ const EDGES: [(&str, &[&str]); 13] = [
     ("protocol", &["wire"]),
     ("sim", &["protocol", "wire"]),
     ("transform", &[]),
-    ("whimbrel", &["api", "cli", "features", "node"]),
+    ("whimbrel", &["api", "cli", "features", "node", "programs", "transform", "wire"]),
     ("wire", &[]),
     ("xtask", &["programs"]),
 ];
