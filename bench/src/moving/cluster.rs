@@ -4,6 +4,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -13,6 +14,9 @@ use super::program::Subject;
 
 /// The daemons' names; the first holds the registry.
 const NODES: [&str; 2] = ["heron", "osprey"];
+
+/// How long two daemons may take to find each other.
+const LINK_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Two daemons. They end with this value.
 pub(super) struct Cluster {
@@ -46,7 +50,26 @@ impl Cluster {
         let token = cluster.say(NODES[0], &["token", "create", "--quiet"])?;
         let second = cluster.daemon(NODES[1], &["--join", &address, "--token", token.trim()])?;
         cluster.daemons.push(second);
+        cluster.await_link()?;
         Ok(cluster)
+    }
+
+    /// Waits until the first node hears the second.
+    fn await_link(&self) -> Result<(), String> {
+        let begun = Instant::now();
+        loop {
+            let told = self.say(NODES[0], &["nodes", "-o", "json"])?;
+            let reply: Value =
+                serde_json::from_str(&told).map_err(|error| format!("{told}: {error}"))?;
+            let up = |node: &Value| node["name"] == NODES[1] && node["state"] == "up";
+            if reply["nodes"].as_array().is_some_and(|nodes| nodes.iter().any(up)) {
+                return Ok(());
+            }
+            if begun.elapsed() > LINK_TIME_MAX {
+                return Err(format!("{} does not hear {}: {told}", NODES[0], NODES[1]));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn daemon(&self, name: &str, join: &[&str]) -> Result<Daemon, String> {
