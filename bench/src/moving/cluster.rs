@@ -1,6 +1,7 @@
 //! Two daemons on loopback, driven by the command as anyone would.
 
 use std::{
+    cell::Cell,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -18,11 +19,15 @@ const NODES: [&str; 2] = ["heron", "osprey"];
 /// How long two daemons may take to find each other.
 const LINK_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// How often a move is tried that is given up each time.
+const TRIES_MAX: usize = 5;
+
 /// Two daemons. They end with this value.
 pub(super) struct Cluster {
     command: PathBuf,
     home: TempDir,
     daemons: Vec<Daemon>,
+    given_up: Cell<u32>,
 }
 
 struct Daemon {
@@ -43,7 +48,8 @@ impl Cluster {
     /// Starts both and waits until they serve. `command` is the `whimbrel` binary.
     pub(super) fn start(command: &Path) -> Result<Self, String> {
         let home = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let mut cluster = Self { command: command.to_owned(), home, daemons: Vec::new() };
+        let mut cluster =
+            Self { command: command.to_owned(), home, daemons: Vec::new(), given_up: Cell::new(0) };
         let first = cluster.daemon(NODES[0], &[])?;
         let address = first.address.clone();
         cluster.daemons.push(first);
@@ -139,8 +145,27 @@ impl Cluster {
         }
     }
 
-    /// Moves a process to the other node; `times` counts its moves so far.
+    /// Moves a process to the other node; `times` counts its moves so far. A move that was given up left it where it
+    /// was, and is tried again; how often is counted.
     pub(super) fn move_on(&self, pid: &str, times: usize) -> Result<Moved, String> {
+        for _ in 0..TRIES_MAX {
+            match self.try_move(pid, times) {
+                Err(said) if said.contains("given_up") => {
+                    eprintln!("{said}");
+                    self.given_up.set(self.given_up.get() + 1);
+                }
+                tried => return tried,
+            }
+        }
+        Err(format!("{pid} is not taken by the other node"))
+    }
+
+    /// How many moves were given up.
+    pub(super) fn given_up(&self) -> u32 {
+        self.given_up.get()
+    }
+
+    fn try_move(&self, pid: &str, times: usize) -> Result<Moved, String> {
         let to = NODES[(times + 1) % NODES.len()];
         let told = self.say(NODES[0], &["move", pid, "--to", to, "-o", "json"])?;
         let report: Value =

@@ -36,6 +36,7 @@ pub(crate) fn run(options: &[String]) -> Result<Report, String> {
     if only("moving") {
         let cluster = Cluster::start(&command()?)?;
         over_network(&mut report, &cluster, python.as_ref())?;
+        report.push("moves-given-up", f64::from(cluster.given_up()), "count");
     }
     Ok(report)
 }
