@@ -1,0 +1,83 @@
+//! Programs that move between nodes while they run.
+
+mod common;
+
+use api::{DrainEvent, DrainRequest, Outcome};
+use common::{Events, cluster, counted, counter, echo};
+use hyper::Method;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_runs_and_its_code_is_its_exit_code() {
+    let members = cluster(&["heron"]).await;
+    let mut running = members[0].client().run(&counter(3, 10), |_| ()).await;
+    assert_eq!(running.to_end().await, Outcome::Exited { code: 7 });
+    assert_eq!(running.text(), counted(3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_goes_round_the_ring_and_nothing_is_lost() {
+    let names = ["heron", "osprey", "curlew"];
+    let members = cluster(&names).await;
+    let (last, work) = (2_000, 200_000);
+    let mut running = members[0].client().run(&counter(last, work), |_| ()).await;
+    for turn in 1..=12 {
+        running.until(running.output.len() + 1).await;
+        // Whoever is asked finds it.
+        let asked = members[turn % 2].client();
+        let report = asked.move_to(running.pid, names[turn % 3]).await.unwrap();
+        println!(
+            "{} to {}: pause {} us, total {} us, {} bytes, code {}",
+            report.from, report.to, report.pause_us, report.total_us, report.image_bytes, report.code_bytes
+        );
+        assert_eq!(report.to, names[turn % 3]);
+        assert_eq!(report.first, turn < 3 && turn > 0, "code is sent once to each node");
+    }
+    assert_eq!(running.to_end().await, Outcome::Exited { code: 7 });
+    assert_eq!(running.text(), counted(last));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn input_follows_a_process() {
+    let members = cluster(&["heron", "osprey"]).await;
+    let client = members[0].client();
+    let mut running = client.run(&echo(), |request| request.stdin = true).await;
+    let moved = client.move_to(running.pid, "osprey").await.unwrap();
+    assert_eq!(moved.to, "osprey");
+    let text: Vec<u8> = (0..100_000u32).flat_map(|number| format!("{number}\n").into_bytes()).collect();
+    let path = format!("/v1/processes/{}/stdin", running.pid);
+    let (sent, outcome) = tokio::join!(
+        client.send(Method::POST, &path, text.clone()),
+        async {
+            running.until(1000).await;
+            client.move_to(running.pid, "heron").await.unwrap();
+            running.to_end().await
+        }
+    );
+    assert!(sent.status().is_success());
+    assert_eq!(outcome, Outcome::Exited { code: 0 });
+    assert!(running.output == text, "{} of {} bytes", running.output.len(), text.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_node_is_empty() {
+    let members = cluster(&["heron", "osprey"]).await;
+    let (heron, osprey) = (members[0].client(), members[1].client());
+    let mut one = heron.run(&counter(400, 500_000), |r| r.on = Some("osprey".to_owned())).await;
+    let mut two = osprey.run(&counter(400, 500_000), |_| ()).await;
+    one.until(1).await;
+    two.until(1).await;
+    let request = DrainRequest { node: "osprey".to_owned(), plan: false };
+    let body = serde_json::to_vec(&request).unwrap();
+    let mut events = Events::new(heron.send(Method::POST, "/v1/drain", body).await);
+    let mut story = Vec::new();
+    while let Some(event) = events.next::<DrainEvent>().await {
+        story.push(event);
+    }
+    assert!(matches!(&story[0], DrainEvent::Plan { items } if items.len() == 2), "{story:?}");
+    let last = DrainEvent::Drained { empty: true, moved: 2, stayed: 0 };
+    assert_eq!(story.last(), Some(&last), "{story:?}");
+    for running in [&mut one, &mut two] {
+        assert_eq!(running.to_end().await, Outcome::Exited { code: 7 });
+        assert_eq!(running.text(), counted(400));
+    }
+}
