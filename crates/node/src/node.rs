@@ -4,13 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use api::{Error, ErrorCode};
 use engine::Engine;
 use protocol::{Machine, Rng, Step};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use wire::{ClusterId, Incarnation, NodeId, Peer, Reply};
 
@@ -30,6 +30,9 @@ use crate::trust::{Authority, Credentials, Tls, Token};
 
 /// Messages from links that wait for the driver. When it is full, links wait.
 const HEARD_MAX: usize = 256;
+
+/// So long a start waits for the registry before it serves without it.
+const NEWS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How to start a node.
 #[derive(Clone, Debug, Default)]
@@ -394,8 +397,10 @@ async fn assemble(
             rng: Rng::seeded(u64::from_le_bytes(seed)),
         },
     );
+    let (first_news, has_news) = oneshot::channel();
     let driver = Driver::new(
         Parts {
+            first_news,
             machine,
             me,
             name: config.name.clone(),
@@ -475,6 +480,9 @@ async fn assemble(
     };
     let life = Life { driver, inbox, hearing, _heard: heard, tasks, home: place.home, dir };
     let life = tokio::spawn(life.run(events, stop.subscribe()));
+    // Whoever hears that a node is ready may ask who the members are. If the registry is silent the
+    // node serves all the same: what runs elsewhere goes on, and what is asked here says so.
+    let _ = tokio::time::timeout(NEWS_PATIENCE, has_news).await;
     Ok(Handle { ready, stop, life })
 }
 

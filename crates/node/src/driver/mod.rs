@@ -65,6 +65,8 @@ pub(crate) struct Driver {
     inputs: VecDeque<Input>,
     /// Writes to logs that the disk did not take.
     unwritten: VecDeque<protocol::Output>,
+    /// Told when the registry has been heard of for the first time.
+    first_news: Option<oneshot::Sender<()>>,
     halt_at: Option<Step>,
     halted: Option<Step>,
     expelled: bool,
@@ -85,6 +87,7 @@ pub(crate) struct Parts {
     pub(crate) bulk: Arc<Bulk>,
     pub(crate) arrivals: Arrivals,
     pub(crate) caller: Caller,
+    pub(crate) first_news: oneshot::Sender<()>,
     pub(crate) halt_at: Option<Step>,
 }
 
@@ -208,6 +211,7 @@ impl Driver {
             next_ticket: 0,
             inputs: VecDeque::new(),
             unwritten: VecDeque::new(),
+            first_news: Some(parts.first_news),
             halt_at: parts.halt_at,
             halted: None,
             expelled: false,

@@ -231,6 +231,9 @@ impl Driver {
             .collect();
         self.messages.keep(&present);
         self.bulk.keep(&present);
+        if let Some(first_news) = self.first_news.take() {
+            let _ = first_news.send(());
+        }
     }
 }
 
