@@ -11,6 +11,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use wire::{Refusal, RegistryRefusal, Why};
 
+use crate::driver::Answer;
+
 /// Events that wait for a slow reader.
 const EVENTS_AHEAD: usize = 64;
 
@@ -149,4 +151,15 @@ pub(crate) fn of_thaw(error: &engine::ThawError) -> Error {
         _ => ErrorCode::CorruptImage,
     };
     Error::new(code, error.to_string())
+}
+
+/// An answer that is no report, where only a report would be one.
+pub(crate) fn out_of_place(answer: &Answer) -> Error {
+    match answer {
+        Answer::NotStarted(error) => of_start(error),
+        Answer::NotAgain(..) => Error::new(ErrorCode::Busy, "the process has left its file"),
+        Answer::Report(report) => {
+            Error::new(ErrorCode::Internal, format!("an answer out of place: {report:?}"))
+        }
+    }
 }

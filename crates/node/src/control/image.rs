@@ -13,7 +13,7 @@ use protocol::Wish;
 use tokio::sync::{mpsc, oneshot};
 use wire::{Owner, Pid, Report};
 
-use super::answer::{Answered, ending, of_start, of_thaw};
+use super::answer::{Answered, ending, of_start, of_thaw, out_of_place};
 use super::find::Asker;
 use super::run::panicked;
 use super::{Node, Shared};
@@ -25,7 +25,6 @@ use crate::papers::{Info, Papers};
 const HEAD_BYTES_MAX: usize = 4 << 20;
 
 /// A process on its way into a file.
-#[derive(Debug)]
 pub(crate) struct Filing {
     committed: oneshot::Sender<bool>,
     answer: oneshot::Receiver<Answer>,
@@ -65,7 +64,7 @@ pub(crate) async fn freeze(
         // Nothing was written: the answer says why.
         return match answer.await.map_err(|_| ending())? {
             Answer::Report(report) => Err(node.unexpected(&report).into()),
-            Answer::NotStarted(error) => Err(of_start(&error).into()),
+            answer => Err(out_of_place(&answer).into()),
         };
     };
     node.filing.lock().expect("nobody panics in here").insert(pid, Filing { committed, answer });
@@ -91,7 +90,7 @@ pub(crate) async fn commit(
             super::answer::json(FrozenReply { pid, epoch: epoch.0 })
         }
         Answer::Report(report) => Err(node.unexpected(&report).into()),
-        Answer::NotStarted(error) => Err(of_start(&error).into()),
+        answer => Err(out_of_place(&answer).into()),
     }
 }
 
@@ -125,18 +124,15 @@ pub(crate) async fn thaw(
     let staged = if again {
         let (section, info) = (papers.section.clone(), papers.info.clone());
         let pid = section.pid;
-        let wish = Wish::Thaw(section);
-        match node.wished(wish, Cargo::Thaw(Box::new(staged), info)).await? {
-            Report::Thawed { .. } => {
+        let cargo = Cargo::Thaw(Box::new(staged), info);
+        match node.events.wish(Wish::Thaw(section), cargo).await.map_err(|_| ending())? {
+            Answer::Report(Report::Thawed { .. }) => {
                 let first = ProcessEvent::Started { pid, node: node.name.clone(), new: false };
                 return Ok(node.tell(first, pid, query.attached));
             }
-            Report::AlreadyThawed => {
-                let key = (papers.section.pid, papers.section.offer);
-                let stage = node.events.look(move |driver| driver.guests.take_stage(key.0, key.1));
-                stage.await.flatten().map(|(staged, _)| staged).ok_or_else(ending)?
-            }
-            report => return Err(node.unexpected(&report).into()),
+            Answer::NotAgain(staged, _) => *staged,
+            Answer::Report(report) => return Err(node.unexpected(&report).into()),
+            Answer::NotStarted(error) => return Err(of_start(&error).into()),
         }
     } else {
         staged
@@ -147,7 +143,7 @@ pub(crate) async fn thaw(
     let pid = match answer.await.map_err(|_| ending())? {
         Answer::Report(Report::Spawned(pid)) => pid,
         Answer::Report(report) => return Err(node.unexpected(&report).into()),
-        Answer::NotStarted(error) => return Err(of_start(&error).into()),
+        answer => return Err(out_of_place(&answer).into()),
     };
     let first = ProcessEvent::Started { pid, node: node.name.clone(), new: true };
     Ok(node.tell(first, pid, query.attached))

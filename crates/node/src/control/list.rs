@@ -12,7 +12,7 @@ use engine::Wait;
 use futures_util::future::join_all;
 use hyper::Method;
 use protocol::{Condition, Status, Waits};
-use wire::{NodeId, Pid};
+use wire::{NodeId, Owner, Pid, Reply, Request};
 
 use super::answer::{Answered, ending, json};
 use super::find::Asker;
@@ -93,10 +93,33 @@ impl Node {
             }
         }
         let mut processes: Vec<ProcessSummary> = merged.into_values().collect();
+        self.tell_filed(&mut processes).await;
         if !all {
             processes.retain(|process| !matches!(process.state, ProcessState::Ended { .. }));
         }
         Ok((processes, silent))
+    }
+}
+
+impl Node {
+    /// Those that no node has may lie in files: the registry knows.
+    async fn tell_filed(&self, processes: &mut [ProcessSummary]) {
+        let missing = |process: &&mut ProcessSummary| process.state == ProcessState::Unreachable;
+        let mut missing: Vec<&mut ProcessSummary> = processes.iter_mut().filter(missing).collect();
+        if missing.is_empty() {
+            return;
+        }
+        let pids = missing.iter().map(|process| process.pid).collect();
+        let Ok(Reply::Locations(found)) = self.ask_registry(Request::Locate(pids)).await else {
+            return;
+        };
+        for (pid, location) in found {
+            if location.place.owner == Owner::File
+                && let Some(process) = missing.iter_mut().find(|process| process.pid == pid)
+            {
+                process.state = ProcessState::Filed;
+            }
+        }
     }
 }
 

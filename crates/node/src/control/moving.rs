@@ -82,7 +82,7 @@ impl Node {
     pub(crate) async fn wished(&self, wish: Wish, cargo: Cargo) -> Result<Report, Error> {
         match self.events.wish(wish, cargo).await.map_err(|_| ending())? {
             Answer::Report(report) => Ok(report),
-            Answer::NotStarted(error) => Err(super::answer::of_start(&error)),
+            answer => Err(super::answer::out_of_place(&answer)),
         }
     }
 

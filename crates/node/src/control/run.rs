@@ -15,7 +15,7 @@ use protocol::Wish;
 use tokio::sync::mpsc;
 use wire::{CodeHash, Pid, Report};
 
-use super::answer::{Answered, ending, events, of_code, of_start, of_why};
+use super::answer::{Answered, ending, events, of_code, of_why, out_of_place};
 use super::find::Asker;
 use super::list::outcome_of;
 use super::{Node, Shared};
@@ -71,7 +71,7 @@ pub(crate) async fn run(
     let pid = match answer.await.map_err(|_| ending())? {
         Answer::Report(Report::Spawned(pid)) => pid,
         Answer::Report(report) => return Err(node.unexpected(&report).into()),
-        Answer::NotStarted(error) => return Err(of_start(&error).into()),
+        answer => return Err(out_of_place(&answer).into()),
     };
     let first = ProcessEvent::Started { pid, node: node.name.clone(), new: false };
     Ok(node.tell(first, pid, request.attached))

@@ -17,7 +17,7 @@ use std::time::Duration;
 use engine::{Code, Engine, Setup, Staged, StartError};
 use protocol::{Input, Machine, Step, Wish};
 use tokio::sync::{mpsc, oneshot};
-use wire::{Envelope, NodeId, Offer, Peer, Pid, Report, Section, Ticket};
+use wire::{Envelope, NodeId, Offer, Peer, Pid, Report, Ticket};
 
 pub(crate) use arrivals::{Arrivals, Landing};
 pub(crate) use guests::Guests;
@@ -147,12 +147,13 @@ pub(crate) struct ImageSink {
 }
 
 /// How a wish ended.
-#[derive(Debug)]
 pub(crate) enum Answer {
     /// As the protocol says.
     Report(Report),
     /// The engine did not start it.
     NotStarted(StartError),
+    /// The process has left its file before: here is the image, for a new one.
+    NotAgain(Box<Staged>, Info),
 }
 
 struct Pending {
@@ -264,11 +265,7 @@ impl Driver {
             Event::Wish(wish, cargo, answer) => {
                 let ticket = Ticket(self.next_ticket);
                 self.next_ticket += 1;
-                if let (Wish::Thaw(section), Cargo::Thaw(..)) = (&wish, &cargo) {
-                    self.stage_from_file(section.clone(), cargo, ticket, answer);
-                } else {
-                    self.tickets.insert(ticket, Pending { cargo, answer });
-                }
+                self.tickets.insert(ticket, Pending { cargo, answer });
                 self.feed(Input::Wish(ticket, wish));
             }
             Event::Look(look) => {
@@ -277,20 +274,6 @@ impl Driver {
             }
             Event::Stop => unreachable!("the loop ends at it"),
         }
-    }
-
-    /// The image of a thaw waits where those from other nodes do.
-    fn stage_from_file(
-        &mut self,
-        section: Section,
-        cargo: Cargo,
-        ticket: Ticket,
-        answer: oneshot::Sender<Answer>,
-    ) {
-        if let Cargo::Thaw(staged, info) = cargo {
-            self.guests.stage(section.pid, section.offer, *staged, info);
-        }
-        self.tickets.insert(ticket, Pending { cargo: Cargo::None, answer });
     }
 
     /// Feeds one input and all that it causes.
@@ -316,9 +299,22 @@ impl Driver {
         }
     }
 
-    fn answer(&mut self, ticket: Ticket, answer: Answer) {
-        if let Some(pending) = self.tickets.remove(&ticket) {
-            let _ = pending.answer.send(answer);
+    fn report(&mut self, ticket: Ticket, report: Report) {
+        let Some(Pending { cargo, answer }) = self.tickets.remove(&ticket) else { return };
+        let _ = answer.send(match (report, cargo) {
+            (Report::AlreadyThawed, Cargo::Thaw(staged, info)) => Answer::NotAgain(staged, info),
+            (report, _) => Answer::Report(report),
+        });
+    }
+
+    /// The image of a thaw that is now to run.
+    fn take_thawed(&mut self, pid: Pid, offer: Offer) -> Option<(Staged, Info)> {
+        let cargo = self.tickets.values_mut().map(|pending| &mut pending.cargo).find(|cargo| {
+            matches!(cargo, Cargo::Thaw(staged, _) if (staged.pid(), staged.offer()) == (pid, offer))
+        })?;
+        match std::mem::replace(cargo, Cargo::None) {
+            Cargo::Thaw(staged, info) => Some((*staged, info)),
+            _ => unreachable!("it was found as such"),
         }
     }
 

@@ -16,7 +16,7 @@ impl Driver {
         match output {
             Output::Send(to, message) => self.send(to, message),
             Output::Ask(ask, request) => self.ask(ask, request),
-            Output::Report(ticket, report) => self.answer(ticket, Answer::Report(report)),
+            Output::Report(ticket, report) => self.report(ticket, report),
             Output::Step(pid, step) => {
                 tracing::debug!(node = %self.me.node, %pid, %step, "step");
                 if self.halt_at == Some(step) {
@@ -113,7 +113,8 @@ impl Driver {
 
     fn run_stage(&mut self, pid: Pid, offer: Offer, epoch: Epoch, held: bool) {
         self.arrivals.forget(pid, offer);
-        let Some((staged, info)) = self.guests.take_stage(pid, offer) else { return };
+        let staged = self.guests.take_stage(pid, offer);
+        let Some((staged, info)) = staged.or_else(|| self.take_thawed(pid, offer)) else { return };
         let (life, sink) = self.guests.new_life();
         let place = Place { node: self.name.clone(), epoch };
         match staged.run(pid, place, held, sink) {
