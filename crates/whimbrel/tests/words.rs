@@ -89,7 +89,7 @@ fn a_daemon_that_is_named_must_be_there() {
         "ps --node ./data",
         expect![[r#"
             69
-              × no daemon answers at ./data.
+              × No daemon answers at ./data.
               help: `whimbrel node start -d` starts one
         "#]],
     );
@@ -204,17 +204,7 @@ fn a_program_that_is_none() {
         expect![[r#"
         65
           × text.wasm: not a valid WebAssembly module: magic header not detected: bad magic number -
-          │ expected=[
-          │     0x0,
-          │     0x61,
-          │     0x73,
-          │     0x6d,
-          │ ] actual=[
-          │     0x6e,
-          │     0x6f,
-          │     0x74,
-          │     0x20,
-          │ ] at byte 0x0.
+          │ expected=[ 0x0, 0x61, 0x73, 0x6d, ] actual=[ 0x6e, 0x6f, 0x74, 0x20, ] at byte 0x0.
           help: programs are WebAssembly modules: build with `--target wasm32-wasip1`
     "#]],
     );
