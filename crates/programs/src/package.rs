@@ -195,7 +195,7 @@ impl Package {
                 total: self.files.len(),
             });
         }
-        for &(name, expected) in self.files.iter().filter(|(name, _)| !done.contains(name)) {
+        if let Some(&(name, expected)) = self.files.iter().find(|(name, _)| !done.contains(name)) {
             return Err(self.differs(name, expected, "none".to_owned()));
         }
         for (archive, directory) in self.archives {
