@@ -248,11 +248,10 @@ impl Machine {
     }
 
     fn log(&mut self, from: Peer, pid: Pid, base: u64) -> Option<&mut Log> {
-        if !self.logs.contains_key(&pid) {
-            self.logs.insert(pid, Log { holder: Some(from), ..Log::default() });
-            self.put(Output::OpenLog { pid, base });
-        }
-        let log = self.logs.get_mut(&pid)?;
+        let log = self.logs.entry(pid).or_insert_with(|| {
+            self.outputs.push_back(Output::OpenLog { pid, base });
+            Log::default()
+        });
         log.holder = Some(from);
         Some(log)
     }

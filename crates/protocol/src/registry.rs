@@ -241,7 +241,7 @@ impl Registry {
         }
         // The very first member founds the cluster: there is nobody who could have made a token.
         let founds = self.members.is_empty();
-        if !founds && !self.tokens.get(&token).is_some_and(|expires| now < *expires) {
+        if !founds && self.tokens.get(&token).is_none_or(|expires| *expires <= now) {
             return Reply::Refused(RegistryRefusal::Token);
         }
         if self.name_taken(&name, None) {

@@ -440,12 +440,13 @@ impl Machine {
         let place = location.place;
         let mine = place.owner == me;
         match (swap.kind, &process.phase) {
-            (SwapKind::GiveUp, Phase::Offered(m)) if mine => {
-                if self.rules.keep(Rule::TakeEpochFound) {
-                    let why = m.trouble.clone().unwrap_or(Why::TargetSilent(m.target.node));
-                    self.run_again(now, pid, place.epoch, Step::Resumed, why);
-                }
+            (SwapKind::GiveUp, Phase::Offered(m))
+                if mine && self.rules.keep(Rule::TakeEpochFound) =>
+            {
+                let why = m.trouble.clone().unwrap_or(Why::TargetSilent(m.target.node));
+                self.run_again(now, pid, place.epoch, Step::Resumed, why);
             }
+            (SwapKind::GiveUp, Phase::Offered(_)) if mine => (),
             (SwapKind::GiveUp, Phase::Offered(m)) => {
                 let committed = Place {
                     owner: Owner::Node(m.target),
@@ -462,11 +463,11 @@ impl Machine {
                 let why = Why::TargetGone(m.target);
                 self.run_again(now, pid, place.epoch, Step::TakenBack, why);
             }
-            (SwapKind::TakeBack, Phase::Kept(_)) => {
-                // No evidence yet, or the target has gone on.
-                if (place.owner, place.epoch) != (swap.owner, swap.epoch) {
-                    self.let_go(now, pid);
-                }
+            // With the record as expected there is no evidence yet; else the target has gone on.
+            (SwapKind::TakeBack, Phase::Kept(_))
+                if (place.owner, place.epoch) != (swap.owner, swap.epoch) =>
+            {
+                self.let_go(now, pid);
             }
             (SwapKind::Store | SwapKind::GiveUp, Phase::Storing { .. }) if mine => {
                 // A repetition of the question may still be granted, unless the record moves on.

@@ -565,7 +565,7 @@ fn bound(name: &str, otherwise: u8) -> u8 {
 #[test]
 fn all_rules_together_are_safe_and_live() {
     let crashes = bound("MODEL_CRASHES", 1);
-    let offers = bound("MODEL_OFFERS", 1);
+    let offers = bound("MODEL_OFFERS", 2);
     let effects = bound("MODEL_EFFECTS", 1);
     let model = Move { broken: None, crashes, offers, effects };
     assert_eq!(fault(&model), None);
@@ -601,5 +601,4 @@ const NEEDED: &[(Rule, u8, u8)] = &[
     (Rule::KeepUntilSettled, 1, 1),
     (Rule::TakeBackIsBound, 1, 1),
     (Rule::FreshOffers, 0, 2),
-    (Rule::BindIncarnation, 2, 2),
 ];

@@ -343,7 +343,10 @@ impl World {
         match wish {
             WishFor::Spawn => (),
             WishFor::Move(to) => {
-                let ticket = self.wish(node, Wish::Errand(pid, wire::Errand::Move(id(*to))));
+                // Mostly to where it is not.
+                let there = runs == Some(*to) && self.rng.chance(80);
+                let to = if there { (*to + 1) % size } else { *to };
+                let ticket = self.wish(node, Wish::Errand(pid, wire::Errand::Move(id(to))));
                 self.truth.about.insert(ticket, pid);
             }
             WishFor::Kill => {
