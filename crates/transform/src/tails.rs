@@ -7,6 +7,7 @@
 //! spill code was three quarters of all that the transform adds.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use crate::index::{IndexVec, LocalIdx, SiteIdx};
 use crate::plan::PlannedSite;
@@ -53,9 +54,9 @@ impl Tails {
         let mut seen: HashMap<Vec<LocalIdx>, usize> = HashMap::new();
         let mut tails = Vec::new();
         for set in sets {
-            if !seen.contains_key(&set) {
-                tails.push(tail(&set, &tails));
-                seen.insert(set, tails.len() - 1);
+            if let Entry::Vacant(new) = seen.entry(set) {
+                tails.push(tail(new.key(), &tails));
+                new.insert(tails.len() - 1);
             }
         }
         let of_site = sites.iter().map(|site| seen.get(&sorted(site)).copied()).collect();
