@@ -1,4 +1,108 @@
 //! A pass that makes unmodified WebAssembly programs freezable: Wasm in, suspendable Wasm out.
+//!
+//! An engine compiles Wasm to machine code, and a running program's stack is machine frames that no
+//! other machine can read. This pass adds to every function that can be on the stack when the
+//! program stops a way out that writes its live values to a memory (*unwind*), and a way back in
+//! (*rewind*). The stack is data then. Asyncify is the ancestor of the idea; what is different here
+//! is that nothing is skipped or re-executed: the way out is a branch, the way in is a jump.
+//!
+//! # Two forms
+//!
+//! | form | can | when it runs |
+//! |---|---|---|
+//! | *run* | unwind | from the start |
+//! | *resume* | unwind, rewind | after a thaw |
+//!
+//! They have the same functions, sites and frames, so that a frame of one is a frame of the other.
+//! The way in costs code and speed, so a program that was never stopped does not carry it.
+//!
+//! # Before and after
+//!
+//! ```wat
+//! (func $count (param $n i32) (result i32)
+//!   (loop $next
+//!     (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+//!   (local.get $n))
+//! ```
+//!
+//! The run form, with our memories, globals and the helper `$push` by name:
+//!
+//! ```wat
+//! (func $count (param $n i32) (result i32) (local $site i32)
+//!   block $header
+//!     block $tail
+//!       block $spill
+//!         block $body (result i32)
+//!           loop $next
+//!             (br_if $spill (i32.atomic.load $control (i32.const 0)))   ;; the poll
+//!             (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 1))))
+//!           end
+//!           local.get $n
+//!         end
+//!         return
+//!       end
+//!       (local.set $site (i32.const 0))
+//!       br $tail
+//!     end
+//!     (i32.store $frames (global.get $top) (local.get $n))
+//!   end
+//!   (i32.store $frames offset=4 (global.get $top) (i32.const 0))        ;; which function
+//!   (i32.store $frames offset=8 (global.get $top) (local.get $site))    ;; which site
+//!   (call $push (i32.const 12))
+//!   (return (i32.const 0)))                                             ;; a dummy
+//! ```
+//!
+//! The poll is atomic because an optimiser may delete a plain load from a loop, and it returns
+//! because a cold path that merges back into a loop makes the loop slow.
+//!
+//! # Where a program can stop
+//!
+//! | site | test | innermost |
+//! |---|---|---|
+//! | a loop's header | [`abi::LOOP`] is not zero | always |
+//! | the entry of a function that breaks a cycle of the call graph | [`abi::ENTRY`] is not zero | always |
+//! | a call of an import that may block | [`abi::LEAVE`] is not zero | always |
+//! | a call of a function that can stop, direct or through a table | [`abi::STATE`] is not zero | never |
+//!
+//! # A frame
+//!
+//! Frames stand in [`abi::FRAMES`] from 0 to [`abi::TOP`], innermost first, without gaps.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | `0 .. frame_bytes - 8` | values, each at a place that is fixed for its function; places that the site does not use hold anything |
+//! | `frame_bytes - 8 ..` | the function, `u32` little-endian |
+//! | `frame_bytes - 4 ..` | the site within the function, `u32` little-endian |
+//!
+//! There is always room for one more frame of any size above the top. When there cannot be, the
+//! program ends with a trap (`unreachable`): a stack is never cut short. A frame holds what the
+//! native frame holds, so frames need about as much room as the native stack may have.
+//!
+//! # What a host does
+//!
+//! *Start.* Instantiate the run form; call [`abi::START`] if it is there; call the export.
+//!
+//! *Freeze.* Set [`abi::REQUEST`] in both words, from any thread. The call returns with
+//! [`abi::STATE`] 1 and dummy results, and the frames are there. Read them with the memories,
+//! mutable globals, tables, *dropped* globals and the table of references. If it returns with
+//! state 0, the program ended first. Clear the request, [`abi::LEAVE`] and the state.
+//!
+//! *Thaw.* Check the frames ([`Sites::check_frames`], [`Sites::enters`]). Instantiate the resume
+//! form, put everything back, call [`abi::RESTORE`], grow the frames' memory to what is needed and
+//! write them, set the top and state 2, set [`abi::REWIND`] in both words, and call the same export
+//! with zeros for arguments. The native stack needs headroom: frames of the resume form are larger.
+//!
+//! *Block.* An import that would wait writes 1 to `LEAVE` and returns zeros at once. It is called
+//! again, with the same arguments, after the thaw. An import that is not in
+//! [`Options::instant_imports`] may do so; another may not.
+//!
+//! # What is refused
+//!
+//! By feature, function and offset, before anything runs: shared memory and atomics, memories and
+//! tables of 64 bits, typed function references and garbage collection, legacy exceptions, and
+//! external or exception references that are live at a safepoint.
+//!
+//! A function that a host calls while it serves an import is not part of the stack that is saved.
 
 #![forbid(unsafe_code)]
 
