@@ -2,7 +2,7 @@
 //! thawed in a fresh instance each time; compare results, memory, globals, tables, traps, and what
 //! the imports saw.
 
-#![allow(dead_code, clippy::allow_attributes_without_reason)]
+#![allow(dead_code, reason = "each test uses another part of this")]
 
 use transform::{Options, Polls, Sites, Transformed, abi};
 use wasmtime::{
@@ -12,26 +12,26 @@ use wasmtime::{
 
 /// What imports saw, and the control words of the instance that calls them.
 #[derive(Default)]
-pub struct Host {
+pub(crate) struct Host {
     /// Every call of an import that finished.
-    pub log: Vec<String>,
+    pub(crate) log: Vec<String>,
     /// A WASI program's arguments.
-    pub args: Vec<String>,
+    pub(crate) args: Vec<String>,
     /// Whether each call of an import asks to leave at its first attempt.
-    pub blocking: bool,
-    pub asked: bool,
-    pub control: Option<Memory>,
+    pub(crate) blocking: bool,
+    pub(crate) asked: bool,
+    pub(crate) control: Option<Memory>,
 }
 
-pub type World = Store<Host>;
+pub(crate) type World = Store<Host>;
 
 /// How Whimbrel configures Wasmtime, for the original and for our output alike.
-pub fn engine() -> Engine {
+pub(crate) fn engine() -> Engine {
     engine_with(|_| {})
 }
 
 /// The same, compiling faster: for many small modules.
-pub fn quick_engine() -> Engine {
+pub(crate) fn quick_engine() -> Engine {
     engine_with(|config| _ = config.cranelift_opt_level(wasmtime::OptLevel::None))
 }
 
@@ -58,12 +58,12 @@ fn engine_with(change: impl FnOnce(&mut Config)) -> Engine {
 
 /// What a call left behind.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
-    pub results: Result<Vec<String>, String>,
-    pub memories: Vec<u64>,
-    pub globals: Vec<String>,
-    pub tables: Vec<String>,
-    pub log: Vec<String>,
+pub(crate) struct Outcome {
+    pub(crate) results: Result<Vec<String>, String>,
+    pub(crate) memories: Vec<u64>,
+    pub(crate) globals: Vec<String>,
+    pub(crate) tables: Vec<String>,
+    pub(crate) log: Vec<String>,
 }
 
 fn show(value: &Val) -> String {
@@ -87,7 +87,7 @@ fn hash(bytes: &[u8]) -> u64 {
 }
 
 /// What a trap is called, without the backtrace.
-pub fn trap(error: &wasmtime::Error) -> String {
+pub(crate) fn trap(error: &wasmtime::Error) -> String {
     match error.downcast_ref::<wasmtime::Trap>() {
         Some(trap) => trap.to_string(),
         None if error.downcast_ref::<wasmtime::ThrownException>().is_some() => "exception".into(),
@@ -96,7 +96,7 @@ pub fn trap(error: &wasmtime::Error) -> String {
 }
 
 /// Imports that record their calls and answer with numbers that depend on them.
-pub fn imports(store: &mut World, module: &Module) -> Option<Vec<Extern>> {
+pub(crate) fn imports(store: &mut World, module: &Module) -> Option<Vec<Extern>> {
     let mut externs = Vec::new();
     for import in module.imports() {
         let name = import.name().to_owned();
@@ -232,20 +232,20 @@ fn import_function(store: &mut World, name: String, ty: FuncType) -> Func {
 const PATIENCE: u64 = 200;
 
 /// A program that may have been frozen any number of times.
-pub struct Program {
-    pub sites: Sites,
+pub(crate) struct Program {
+    pub(crate) sites: Sites,
     original: Module,
     resume: Option<Module>,
-    pub instance: Instance,
+    pub(crate) instance: Instance,
     imports: Vec<Extern>,
     /// Freeze at every so many-th poll. 0: never.
-    pub every: u64,
-    pub freezes: u64,
+    pub(crate) every: u64,
+    pub(crate) freezes: u64,
 }
 
 impl Program {
     /// The original, which cannot be frozen.
-    pub fn plain(
+    pub(crate) fn plain(
         store: &mut World,
         original: &Module,
         sites: &Sites,
@@ -264,7 +264,7 @@ impl Program {
     }
 
     /// The transformed program, its start function run.
-    pub fn start(
+    pub(crate) fn start(
         store: &mut World,
         original: &Module,
         run: &Module,
@@ -296,7 +296,7 @@ impl Program {
     }
 
     /// Counts anew.
-    pub fn reset(&self, store: &mut World) {
+    pub(crate) fn reset(&self, store: &mut World) {
         self.arm(store);
     }
 
@@ -309,7 +309,7 @@ impl Program {
     }
 
     /// Calls an export, through as many freezes and thaws as it takes.
-    pub fn call(
+    pub(crate) fn call(
         &mut self,
         store: &mut World,
         name: &str,
@@ -363,7 +363,11 @@ impl Program {
     }
 
     /// Everything that can be seen from outside.
-    pub fn outcome(&self, store: &mut World, results: wasmtime::Result<Vec<Val>>) -> Outcome {
+    pub(crate) fn outcome(
+        &self,
+        store: &mut World,
+        results: wasmtime::Result<Vec<Val>>,
+    ) -> Outcome {
         let results = match results {
             Ok(values) => Ok(values.iter().map(show).collect()),
             Err(error) => Err(trap(&error)),
@@ -559,17 +563,17 @@ impl Numbers {
 }
 
 /// A module in all its forms.
-pub struct Case {
-    pub engine: Engine,
-    pub original: Module,
-    pub run: Module,
-    pub resume: Module,
-    pub transformed: Transformed,
+pub(crate) struct Case {
+    pub(crate) engine: Engine,
+    pub(crate) original: Module,
+    pub(crate) run: Module,
+    pub(crate) resume: Module,
+    pub(crate) transformed: Transformed,
 }
 
 impl Case {
     /// Transforms a module with counted polls; every import may block.
-    pub fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, transform::Error> {
+    pub(crate) fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, transform::Error> {
         let options = Options { polls: Polls::Counted, instant_imports: Vec::new() };
         let transformed = transform::transform(wasm, &options)?;
         transform::check::check(wasm, &transformed.sites).unwrap_or_else(|error| panic!("{error}"));
@@ -587,7 +591,7 @@ impl Case {
     }
 
     /// Runs calls one after another on the original.
-    pub fn plain(&self, calls: &[(String, Vec<Val>)]) -> Option<Vec<Outcome>> {
+    pub(crate) fn plain(&self, calls: &[(String, Vec<Val>)]) -> Option<Vec<Outcome>> {
         let mut store = Store::new(&self.engine, Host::default());
         let program = Program::plain(&mut store, &self.original, &self.transformed.sites)?;
         Some(outcomes(&mut store, program, calls))
@@ -595,7 +599,7 @@ impl Case {
 
     /// Runs calls on the transformed module, frozen at every so many-th poll. Also returns how
     /// often it was frozen.
-    pub fn frozen(
+    pub(crate) fn frozen(
         &self,
         calls: &[(String, Vec<Val>)],
         every: u64,
@@ -622,7 +626,11 @@ impl Case {
     }
 
     /// Compares both at several freeze intervals; returns how often the program was frozen.
-    pub fn compare(&self, calls: &[(String, Vec<Val>)], intervals: &[u64]) -> Result<u64, String> {
+    pub(crate) fn compare(
+        &self,
+        calls: &[(String, Vec<Val>)],
+        intervals: &[u64],
+    ) -> Result<u64, String> {
         let Some(expected) = self.plain(calls) else { return Ok(0) };
         let mut freezes = 0;
         for &every in intervals {

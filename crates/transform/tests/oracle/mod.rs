@@ -9,14 +9,14 @@ use super::harness::Case;
 
 /// What a series of checks saw.
 #[derive(Debug, Default)]
-pub struct Seen {
-    pub modules: u64,
-    pub freezes: u64,
-    pub refused: BTreeMap<String, u64>,
+pub(crate) struct Seen {
+    pub(crate) modules: u64,
+    pub(crate) freezes: u64,
+    pub(crate) refused: BTreeMap<String, u64>,
 }
 
 impl Seen {
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.modules += other.modules;
         self.freezes += other.freezes;
         for (why, count) in &other.refused {
@@ -26,7 +26,7 @@ impl Seen {
 }
 
 /// Bytes from a seed: xorshift64*.
-pub fn bytes_of(seed: u64) -> Vec<u8> {
+pub(crate) fn bytes_of(seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         state ^= state >> 12;
@@ -71,7 +71,7 @@ fn config(u: &mut Unstructured<'_>) -> arbitrary::Result<wasm_smith::Config> {
 const FUEL: u32 = 200;
 
 /// Checks the module that some bytes stand for.
-pub fn check(engine: &Engine, bytes: &[u8]) -> Result<Seen, String> {
+pub(crate) fn check(engine: &Engine, bytes: &[u8]) -> Result<Seen, String> {
     let mut seen = Seen::default();
     let mut u = Unstructured::new(bytes);
     let made = config(&mut u).and_then(|config| wasm_smith::Module::new(config, &mut u));
