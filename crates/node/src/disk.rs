@@ -225,8 +225,7 @@ impl Drop for DataDir {
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     let next = path.with_extension(format!("next-{}", random_hex::<4>()));
     let written = (|| {
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&next, path)?;

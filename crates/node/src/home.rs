@@ -38,7 +38,7 @@ pub(crate) enum HomeStep {
 
 /// The registry's records cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-pub enum HomeError {
+pub(crate) enum HomeError {
     /// The database refuses.
     #[error("the registry's records: {0}")]
     Database(#[from] rusqlite::Error),
@@ -89,7 +89,12 @@ impl Home {
     }
 
     /// Asks; `answer` is called from the writer's thread once what it says is durable, or never.
-    pub(crate) fn ask(&self, from: Peer, request: Request, answer: impl FnOnce(Reply) + Send + 'static) {
+    pub(crate) fn ask(
+        &self,
+        from: Peer,
+        request: Request,
+        answer: impl FnOnce(Reply) + Send + 'static,
+    ) {
         let _ = self.commands.send(Command::Ask(from, request, Box::new(answer)));
     }
 
@@ -206,7 +211,8 @@ fn open(database: &Connection) -> Result<Vec<(Key, Record)>, HomeError> {
         [],
     )?;
     let mut statement = database.prepare("SELECT key, value FROM records")?;
-    let rows = statement.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+    let rows = statement
+        .query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
     rows.map(|row| {
         let (key, value) = row?;
         let key = wire::decode(&key).map_err(HomeError::Record)?;
@@ -255,8 +261,7 @@ mod tests {
         let nobody = Peer { node: NodeId(0), incarnation: Incarnation(0) };
         let one = Peer { node: NodeId(1), incarnation: Incarnation(1) };
         let first = NodeId(1);
-        let start =
-            Request::Start { name: "heron".to_owned(), address: "127.0.0.1:1".to_owned() };
+        let start = Request::Start { name: "heron".to_owned(), address: "127.0.0.1:1".to_owned() };
 
         let (home, thread) = Home::start(Some(&file), clock, Incarnation(1), None).unwrap();
         assert_eq!(home.asked(nobody, join(0, "heron")).await, Some(Reply::Joined(first)));

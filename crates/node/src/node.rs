@@ -124,8 +124,8 @@ impl Node {
             Some(workers) => engine::Config { workers, ..settings },
             None => settings,
         };
-        let engine = Engine::new(settings)
-            .map_err(|error| Error::new(ErrorCode::Io, error.to_string()))?;
+        let engine =
+            Engine::new(settings).map_err(|error| Error::new(ErrorCode::Io, error.to_string()))?;
         let start = Start { config: &config, clock, dir: &dir, incarnation };
         let place = match config.listen {
             Some(listen) => start.in_cluster(listen).await?,
@@ -529,9 +529,9 @@ fn renewed(dir: &DataDir, credentials: &Credentials, at: u64) -> Result<Tls, Str
 }
 
 fn parse(token: &str) -> Result<Token, Error> {
-    token
-        .parse()
-        .map_err(|error: crate::trust::TokenError| Error::new(ErrorCode::BadToken, error.to_string()))
+    token.parse().map_err(|error: crate::trust::TokenError| {
+        Error::new(ErrorCode::BadToken, error.to_string())
+    })
 }
 
 /// Binds the address; for any free port, the one that this node had before if it is still free.

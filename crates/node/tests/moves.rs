@@ -27,7 +27,12 @@ async fn a_process_goes_round_the_ring_and_nothing_is_lost() {
         let report = asked.move_to(running.pid, names[turn % 3]).await.unwrap();
         println!(
             "{} to {}: pause {} us, total {} us, {} bytes, code {}",
-            report.from, report.to, report.pause_us, report.total_us, report.image_bytes, report.code_bytes
+            report.from,
+            report.to,
+            report.pause_us,
+            report.total_us,
+            report.image_bytes,
+            report.code_bytes
         );
         assert_eq!(report.to, names[turn % 3]);
         assert_eq!(report.first, turn < 3 && turn > 0, "code is sent once to each node");
@@ -43,16 +48,14 @@ async fn input_follows_a_process() {
     let mut running = client.run(&echo(), |request| request.stdin = true).await;
     let moved = client.move_to(running.pid, "osprey").await.unwrap();
     assert_eq!(moved.to, "osprey");
-    let text: Vec<u8> = (0..100_000u32).flat_map(|number| format!("{number}\n").into_bytes()).collect();
+    let text: Vec<u8> =
+        (0..100_000u32).flat_map(|number| format!("{number}\n").into_bytes()).collect();
     let path = format!("/v1/processes/{}/stdin", running.pid);
-    let (sent, outcome) = tokio::join!(
-        client.send(Method::POST, &path, text.clone()),
-        async {
-            running.until(1000).await;
-            client.move_to(running.pid, "heron").await.unwrap();
-            running.to_end().await
-        }
-    );
+    let (sent, outcome) = tokio::join!(client.send(Method::POST, &path, text.clone()), async {
+        running.until(1000).await;
+        client.move_to(running.pid, "heron").await.unwrap();
+        running.to_end().await
+    });
     assert!(sent.status().is_success());
     assert_eq!(outcome, Outcome::Exited { code: 0 });
     assert!(running.output == text, "{} of {} bytes", running.output.len(), text.len());

@@ -142,7 +142,9 @@ pub(crate) fn of_start(error: &engine::StartError) -> Error {
 /// Why an image was not thawed.
 pub(crate) fn of_thaw(error: &engine::ThawError) -> Error {
     let code = match error {
-        engine::ThawError::Image(wire::image::ImageError::Version { .. }) => ErrorCode::ImageVersion,
+        engine::ThawError::Image(wire::image::ImageError::Version { .. }) => {
+            ErrorCode::ImageVersion
+        }
         engine::ThawError::Foreign(_) => ErrorCode::ImageCode,
         engine::ThawError::CodeMissing(_) => ErrorCode::UnknownProgram,
         engine::ThawError::Binding(_) => ErrorCode::NoInput,
@@ -157,7 +159,7 @@ pub(crate) fn of_thaw(error: &engine::ThawError) -> Error {
 pub(crate) fn out_of_place(answer: &Answer) -> Error {
     match answer {
         Answer::NotStarted(error) => of_start(error),
-        Answer::NotAgain(..) => Error::new(ErrorCode::Busy, "the process has left its file"),
+        Answer::NotAgain(_) => Error::new(ErrorCode::Busy, "the process has left its file"),
         Answer::Report(report) => {
             Error::new(ErrorCode::Internal, format!("an answer out of place: {report:?}"))
         }

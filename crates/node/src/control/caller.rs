@@ -41,10 +41,8 @@ impl Caller {
     ) -> Result<Response<Incoming>, Error> {
         let silent = |what: String| Error::new(ErrorCode::NodeUnavailable, what);
         let dialer = self.dialer.as_ref().ok_or_else(|| silent(format!("{node} is not here")))?;
-        let (stream, _) = dialer
-            .dial(node, Channel::Control)
-            .await
-            .map_err(|error| silent(error.to_string()))?;
+        let (stream, _) =
+            dialer.dial(node, Channel::Control).await.map_err(|error| silent(error.to_string()))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| silent(format!("{node}: {error}")))?;
@@ -85,9 +83,8 @@ impl Caller {
         home: NodeId,
         request: &wire::Request,
     ) -> Result<Reply, Error> {
-        let silent = |_| {
-            Error::new(ErrorCode::RegistryUnavailable, "the registry's home does not answer")
-        };
+        let silent =
+            |_| Error::new(ErrorCode::RegistryUnavailable, "the registry's home does not answer");
         let request = Request::post("/internal/registry")
             .body(Body::from(wire::encode(request)))
             .expect("our own paths are well-formed");

@@ -79,7 +79,9 @@ pub(crate) async fn stop(
     Json(request): Json<StopRequest>,
 ) -> Answered {
     if asker != Asker::Operator {
-        return Err(Error::new(ErrorCode::InvalidRequest, "a daemon is stopped at its own socket").into());
+        return Err(
+            Error::new(ErrorCode::InvalidRequest, "a daemon is stopped at its own socket").into()
+        );
     }
     let mut here = node.local(false).await?;
     here.retain(|process| {
@@ -88,7 +90,8 @@ pub(crate) async fn stop(
     if !here.is_empty() && !request.force {
         let ids: Vec<String> = here.iter().take(8).map(|process| process.pid.to_string()).collect();
         let message = format!("{} still has {}", node.name, ids.join(", "));
-        let hint = format!("`whimbrel drain {}` empties it; `--force` ends them with it", node.name);
+        let hint =
+            format!("`whimbrel drain {}` empties it; `--force` ends them with it", node.name);
         return Err(Error::new(ErrorCode::Refused, message).with_hint(hint).into());
     }
     node.stop.send_replace(true);

@@ -55,7 +55,10 @@ impl Node {
         }
         if targets.is_empty() && !processes.is_empty() {
             self.set_draining(false).await;
-            return Err(Error::new(ErrorCode::Refused, "no other member is up to take what is here"));
+            return Err(Error::new(
+                ErrorCode::Refused,
+                "no other member is up to take what is here",
+            ));
         }
         let (mut moved, mut stayed) = (0, 0);
         for (at, process) in processes.iter().enumerate() {
@@ -92,7 +95,9 @@ impl Node {
             let target = &targets[(first + turn) % targets.len()];
             match self.carry(process, target.peer.node).await {
                 Ok(report) => return Ok(Some(report)),
-                Err(error) if matches!(error.code, ErrorCode::Ended | ErrorCode::UnknownProcess) => {
+                Err(error)
+                    if matches!(error.code, ErrorCode::Ended | ErrorCode::UnknownProcess) =>
+                {
                     return Ok(None);
                 }
                 Err(error) => last = error,

@@ -38,9 +38,9 @@ impl Node {
     /// The member of this name.
     pub(crate) fn member_named(&self, name: &str) -> Result<Member, Error> {
         let members = self.roster.members();
-        let found = members.into_iter().find(|member| {
-            member.name == name && member.standing != MemberStanding::Forgotten
-        });
+        let found = members
+            .into_iter()
+            .find(|member| member.name == name && member.standing != MemberStanding::Forgotten);
         found.ok_or_else(|| {
             Error::new(ErrorCode::UnknownNode, format!("no member is called `{name}`"))
         })
@@ -87,15 +87,14 @@ impl Node {
             Reference::Process(pid) => process.pid == pid,
             Reference::Group(group) => process.pid.group == group,
         };
-        Ok(Found { reference, processes: processes.iter().filter(|&p| meant(p)).cloned().collect() })
+        Ok(Found {
+            reference,
+            processes: processes.iter().filter(|&p| meant(p)).cloned().collect(),
+        })
     }
 
     /// Finds one process.
-    pub(crate) async fn find_one(
-        &self,
-        asker: Asker,
-        text: &str,
-    ) -> Result<ProcessSummary, Error> {
+    pub(crate) async fn find_one(&self, asker: Asker, text: &str) -> Result<ProcessSummary, Error> {
         let found = self.find(asker, text).await?;
         let candidates: Vec<Candidate<'_>> = found
             .processes

@@ -130,7 +130,7 @@ pub(crate) async fn thaw(
                 let first = ProcessEvent::Started { pid, node: node.name.clone(), new: false };
                 return Ok(node.tell(first, pid, query.attached));
             }
-            Answer::NotAgain(staged, _) => *staged,
+            Answer::NotAgain(staged) => *staged,
             Answer::Report(report) => return Err(node.unexpected(&report).into()),
             Answer::NotStarted(error) => return Err(of_start(&error).into()),
         }

@@ -54,9 +54,9 @@ async fn code(
 
 async fn home_of_output(State(node): State<Shared>, Path(pid): Path<String>) -> Answered {
     let pid: Pid = pid.parse().map_err(invalid)?;
-    let home = node.events.look(move |driver| {
-        driver.machine.processes().find(|status| status.pid == pid)?.home
-    });
+    let home = node
+        .events
+        .look(move |driver| driver.machine.processes().find(|status| status.pid == pid)?.home);
     let home = home.await.flatten();
     let home = home.or_else(|| node.logbook.has(pid).then_some(node.me.node));
     json(home.map(|node| node.0))

@@ -26,7 +26,10 @@ pub(crate) async fn ps(
     Query(query): Query<PsQuery>,
 ) -> Answered {
     if asker != Asker::Operator {
-        return json(ProcessesReply { processes: node.local(query.all).await?, silent: Vec::new() });
+        return json(ProcessesReply {
+            processes: node.local(query.all).await?,
+            silent: Vec::new(),
+        });
     }
     let (processes, silent) = node.everywhere(query.all).await?;
     json(ProcessesReply { processes, silent })
@@ -140,9 +143,11 @@ fn local(driver: &Driver, all: bool, name: &impl Fn(NodeId) -> String) -> Vec<Pr
         statuses.iter().filter_map(|status| summary(driver, status, name)).collect();
     let here = |pid| statuses.iter().any(|status| status.pid == pid && shown(status.condition));
     let logs: Vec<(Pid, Option<wire::Peer>)> = driver.machine.logs().collect();
-    let ended = driver.logbook.pids().into_iter().filter(|pid| {
-        all && !here(*pid) && !logs.iter().any(|(logged, _)| logged == pid)
-    });
+    let ended = driver
+        .logbook
+        .pids()
+        .into_iter()
+        .filter(|pid| all && !here(*pid) && !logs.iter().any(|(logged, _)| logged == pid));
     let logged = logs.iter().copied().filter(|(pid, _)| !here(*pid));
     for (pid, last) in logged.chain(ended.map(|pid| (pid, None))) {
         let outcome = driver.logbook.state(pid).and_then(|state| state.ended);
@@ -173,10 +178,7 @@ fn local(driver: &Driver, all: bool, name: &impl Fn(NodeId) -> String) -> Vec<Pr
 /// Whether a process is this node's to show: where it is only expected, or only kept until its
 /// new node is sure of it, it is not.
 fn shown(condition: Condition) -> bool {
-    !matches!(
-        condition,
-        Condition::Reserved(_) | Condition::Staged(_) | Condition::Kept(_)
-    )
+    !matches!(condition, Condition::Reserved(_) | Condition::Staged(_) | Condition::Kept(_))
 }
 
 fn summary(
@@ -213,7 +215,9 @@ fn state(driver: &Driver, status: &Status, name: &impl Fn(NodeId) -> String) -> 
             ProcessState::Moving { to: name(peer.node), step: waits("offered") }
         }
         Condition::Storing => ProcessState::Frozen,
-        Condition::Ending => ProcessState::Waiting { waits_for: "the end of its output".to_owned() },
+        Condition::Ending => {
+            ProcessState::Waiting { waits_for: "the end of its output".to_owned() }
+        }
         _ => match driver.guests.get(status.pid).map(|guest| guest.process.stats().status) {
             Some(engine::Status::Waiting(wait)) => {
                 let waits_for = match wait {

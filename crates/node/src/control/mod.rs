@@ -89,9 +89,9 @@ pub(crate) fn operators(node: Shared) -> Router {
         (route::STOP, method(route::STOP, cluster::stop)),
         (route::VERSION, method(route::VERSION, cluster::version)),
     ];
-    let router = routes.into_iter().fold(Router::new(), |router, (route, handler)| {
-        router.route(route.path, handler)
-    });
+    let router = routes
+        .into_iter()
+        .fold(Router::new(), |router, (route, handler)| router.route(route.path, handler));
     router.layer(DefaultBodyLimit::disable()).with_state(node)
 }
 
@@ -99,7 +99,6 @@ pub(crate) fn operators(node: Shared) -> Router {
 pub(crate) fn members(node: Shared) -> Router {
     operators(node.clone()).merge(internal::router().with_state(node))
 }
-
 
 fn method<H, T>(route: api::Route, handler: H) -> MethodRouter<Shared>
 where

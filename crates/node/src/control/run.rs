@@ -259,9 +259,9 @@ impl Node {
         pid: Pid,
         process: &api::ProcessSummary,
     ) -> Option<wire::NodeId> {
-        let here = self.events.look(move |driver| {
-            driver.machine.processes().find(|status| status.pid == pid)?.home
-        });
+        let here = self
+            .events
+            .look(move |driver| driver.machine.processes().find(|status| status.pid == pid)?.home);
         if let Some(home) = here.await.flatten() {
             return Some(home);
         }

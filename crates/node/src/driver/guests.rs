@@ -64,10 +64,6 @@ impl Guests {
         self.running.get(&pid)
     }
 
-    pub(crate) fn running(&self) -> impl Iterator<Item = (Pid, &Guest)> {
-        self.running.iter().map(|(pid, guest)| (*pid, guest))
-    }
-
     /// A guest in whatever state it is here, frozen ones too.
     pub(crate) fn any(&self, pid: Pid) -> Option<&Guest> {
         let held = || self.frozen.iter().find(|((held, _), _)| *held == pid);
@@ -285,7 +281,8 @@ impl Driver {
             copying.frozen = Some(frozen);
             let (chunks, events) = (copying.chunks.clone(), self.events.clone());
             tokio::task::spawn_blocking(move || {
-                if super::outputs::pour(image, |chunk| chunks.blocking_send(chunk).is_ok()).is_ok() {
+                if super::outputs::pour(image, |chunk| chunks.blocking_send(chunk).is_ok()).is_ok()
+                {
                     // The image is whole.
                     let _ = chunks.blocking_send(Vec::new());
                 }

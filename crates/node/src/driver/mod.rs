@@ -153,7 +153,7 @@ pub(crate) enum Answer {
     /// The engine did not start it.
     NotStarted(StartError),
     /// The process has left its file before: here is the image, for a new one.
-    NotAgain(Box<Staged>, Info),
+    NotAgain(Box<Staged>),
 }
 
 struct Pending {
@@ -230,9 +230,10 @@ impl Driver {
             if let Some(step) = self.halted {
                 self.halt(step).await;
             }
-            let wake = self.machine.deadline().map_or(Duration::from_secs(3600), |deadline| {
-                self.clock.until(deadline)
-            });
+            let wake = self
+                .machine
+                .deadline()
+                .map_or(Duration::from_secs(3600), |deadline| self.clock.until(deadline));
             let wake = if self.unwritten.is_empty() { wake } else { wake.min(DISK_PAUSE) };
             tokio::select! {
                 biased;
@@ -302,7 +303,7 @@ impl Driver {
     fn report(&mut self, ticket: Ticket, report: Report) {
         let Some(Pending { cargo, answer }) = self.tickets.remove(&ticket) else { return };
         let _ = answer.send(match (report, cargo) {
-            (Report::AlreadyThawed, Cargo::Thaw(staged, info)) => Answer::NotAgain(staged, info),
+            (Report::AlreadyThawed, Cargo::Thaw(staged, _)) => Answer::NotAgain(staged),
             (report, _) => Answer::Report(report),
         });
     }

@@ -46,7 +46,8 @@ impl Driver {
             }
             Output::Kill(pid) => self.guests.kill(pid),
             Output::OutputRoom(pid) => self.take_output(pid),
-            output @ (Output::OpenLog { .. } | Output::Deliver { .. } | Output::Conclude { .. }) => {
+            output
+            @ (Output::OpenLog { .. } | Output::Deliver { .. } | Output::Conclude { .. }) => {
                 self.write_log(output);
             }
             Output::Members => self.on_members(),

@@ -14,11 +14,8 @@ impl Driver {
         let needs = match self.guests.get(pid) {
             Some(guest) => {
                 let needs = guest.process.needs();
-                let needs = Needs {
-                    code: needs.code,
-                    image_bytes: needs.image_bytes,
-                    dirs: needs.dirs,
-                };
+                let needs =
+                    Needs { code: needs.code, image_bytes: needs.image_bytes, dirs: needs.dirs };
                 Ok(Blob(wire::encode(&needs)))
             }
             None => Err("it is not running here".to_owned()),
@@ -84,7 +81,8 @@ pub(crate) async fn have_code(
         Ok(None) => {}
         Err(error) => return Err(format!("its code: {error}")),
     }
-    let bundle = caller.fetch_code(from.node, hash).await.map_err(|error| format!("its code: {error}"))?;
+    let bundle =
+        caller.fetch_code(from.node, hash).await.map_err(|error| format!("its code: {error}"))?;
     let engine = engine.clone();
     let loaded = tokio::task::spawn_blocking(move || engine.load(&bundle, &|_| ()));
     match loaded.await.map_err(|error| error.to_string())? {

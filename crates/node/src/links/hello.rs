@@ -104,7 +104,8 @@ pub(crate) async fn call(
 ) -> Result<Incarnation, HelloError> {
     let ours = identity.hello(channel);
     write(stream, &ours).await?;
-    let theirs: Hello = read::<Result<Hello, HelloRefused>>(stream).await?.map_err(HelloError::Refused)?;
+    let theirs: Hello =
+        read::<Result<Hello, HelloRefused>>(stream).await?.map_err(HelloError::Refused)?;
     ours.agree(&theirs).map_err(HelloError::Refused)?;
     if theirs.peer.node != certified {
         return Err(HelloError::Refused(HelloRefused::Certificate(certified)));

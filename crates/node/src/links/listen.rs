@@ -104,8 +104,8 @@ impl Door {
         if purpose == Purpose::Join {
             return Ok(Greeted::Joiner(stream));
         }
-        let certified = peer_node(stream.get_ref().1.peer_certificates())
-            .map_err(|error| error.to_string())?;
+        let certified =
+            peer_node(stream.get_ref().1.peer_certificates()).map_err(|error| error.to_string())?;
         if let Some(home) = &self.home
             && self.dialer.roster.member(certified).is_none()
             && let Some(news) = home.news().await
@@ -121,11 +121,7 @@ impl Door {
     }
 
     /// Hands messages on, questions to the registry to the registry.
-    async fn hear(
-        self,
-        stream: impl AsyncRead + Unpin,
-        peer: Peer,
-    ) -> Result<(), String> {
+    async fn hear(self, stream: impl AsyncRead + Unpin, peer: Peer) -> Result<(), String> {
         let mut stream = tokio::io::BufReader::with_capacity(64 << 10, stream);
         let me = self.dialer.identity.peer;
         while let Ok(length) = stream.read_u32_le().await {

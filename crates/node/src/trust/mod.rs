@@ -115,7 +115,8 @@ mod tests {
         let foreign = tls(&authority, NodeId(2), now());
         let met = meet(one.connector(NodeId(2)), &foreign).await.unwrap_err();
         assert!(met.contains("invalid peer certificate"), "{met}");
-        let trusting = join_connector(Fingerprint::of(Authority::open(&dir).unwrap().certificate()));
+        let trusting =
+            join_connector(Fingerprint::of(Authority::open(&dir).unwrap().certificate()));
         let met = meet(trusting.unwrap(), &foreign).await.unwrap_err();
         assert!(met.contains("invalid peer certificate: UnknownIssuer"), "{met}");
     }

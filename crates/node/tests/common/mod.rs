@@ -1,13 +1,18 @@
 //! Nodes on loopback in this very process, and a plain client of their control sockets.
 
-#![allow(dead_code, unreachable_pub, clippy::allow_attributes, clippy::allow_attributes_without_reason)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason
+)]
 
 use std::path::Path;
 use std::time::Duration;
 
 use api::{
-    Error, MoveEvent, MoveReport, MoveRequest, Outcome, Pid, ProcessEvent, ProgramEvent, RunRequest,
-    TokenReply,
+    Error, MoveEvent, MoveReport, MoveRequest, Outcome, Pid, ProcessEvent, ProgramEvent,
+    RunRequest, TokenReply,
 };
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
