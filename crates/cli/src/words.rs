@@ -438,9 +438,9 @@ Examples:
 Starts three daemons on this machine, moves a program that prints digits of π from one to the next,
 and compares what it printed with a run that was not moved. Everything it starts ends with it.")]
 pub struct Demo {
-    /// How many digits of π to compute
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(10..=100_000))]
-    pub digits: u32,
+    /// How many digits of π to compute; else as many as take some seconds
+    #[arg(long, value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    pub digits: Option<u32>,
     /// How long it stays on each node, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub every: u64,

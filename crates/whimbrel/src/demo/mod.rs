@@ -61,14 +61,14 @@ async fn show(
     let code = program.upload(cluster.node(0), narrator).await?;
     narrator.say(&format!(
         "{} prints {} digits of π on {}, and moves on every {} ms.",
-        program.title, demo.digits, NODES[0], demo.every
+        program.title, program.digits, NODES[0], demo.every
     ));
     narrator.say("");
     let moved = tour::moved(cluster, program, code, demo, narrator).await?;
     narrator.clear();
     narrator.say("");
     narrator.say("Once more, without a move, to compare.");
-    let unmoved = tour::unmoved(cluster, program, code, demo).await?;
+    let unmoved = tour::unmoved(cluster, program, code).await?;
     narrator.say("");
     let same = moved.output == unmoved.output && moved.outcome == unmoved.outcome;
     tour::summary(&moved, &unmoved).print();

@@ -14,8 +14,14 @@ use super::narrate::Narrator;
 /// a time, with ever larger integers, so that the heap grows as it goes.
 const PYTHON: &str = include_str!("pi.py");
 
+/// How many digits each computes unless told otherwise: some seconds' worth, and some dozens of moves.
+const PYTHON_DIGITS: u32 = 6_000;
+const BUNDLED_DIGITS: u32 = 16_000;
+
 /// A program that prints digits of π.
 pub(super) struct Program {
+    /// How many digits it is to print.
+    pub(super) digits: u32,
     /// What to call it.
     pub(super) title: &'static str,
     file: &'static str,
@@ -55,13 +61,15 @@ impl Program {
         let wasm = std::fs::read(&program.wasm).map_err(|error| {
             Error::new(ErrorCode::NoInput, format!("{}: {error}", program.wasm.display()))
         })?;
-        let args = ["python", "-c", PYTHON, &demo.digits.to_string()];
+        let digits = demo.digits.unwrap_or(PYTHON_DIGITS);
+        let args = ["python", "-c", PYTHON, &digits.to_string()];
         let dirs = program.dirs.iter().map(|dir| Dir {
             host: dir.host.to_string_lossy().into_owned(),
             guest: dir.guest.clone(),
             read_only: true,
         });
         Ok(Self {
+            digits,
             title: "CPython",
             file: "python.wasm",
             wasm,
@@ -72,11 +80,13 @@ impl Program {
     }
 
     fn bundled(demo: &Demo) -> Self {
+        let digits = demo.digits.unwrap_or(BUNDLED_DIGITS);
         Self {
+            digits,
             title: "A Rust program",
             file: "pi.wasm",
             wasm: programs::PI.to_vec(),
-            args: vec!["pi".to_owned(), demo.digits.to_string()],
+            args: vec!["pi".to_owned(), digits.to_string()],
             env: Vec::new(),
             dirs: Vec::new(),
         }

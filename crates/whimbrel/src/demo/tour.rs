@@ -64,7 +64,6 @@ pub(super) async fn unmoved(
     cluster: &Cluster,
     program: &Program,
     code: CodeHash,
-    _demo: &Demo,
 ) -> Result<Run, Error> {
     let since = Instant::now();
     let node = cluster.node(1);
@@ -128,11 +127,11 @@ impl Moves<'_> {
         loop {
             tokio::time::sleep(Duration::from_millis(demo.every)).await;
             let (from, to) = (cluster.node(at), cluster.node(at + 1));
+            self.narrator.show(&ring(cluster, at));
             match self.step(pid, from, to).await {
                 Ok(report) => {
                     let line = told(self.reports.len() + 1, &report, &output.borrow().bytes);
                     self.narrator.say(&line);
-                    self.narrator.show(&ring(cluster, at + 1));
                     self.reports.push(report);
                     at += 1;
                 }
