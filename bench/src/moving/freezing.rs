@@ -218,7 +218,7 @@ impl Running {
             match self.events.recv().map_err(|error| error.to_string())? {
                 Event::Frozen(frozen) => return Ok(frozen),
                 Event::Output { bytes, offset, .. } => {
-                    self.process.output_taken(offset + bytes.len() as u64)
+                    self.process.output_taken(offset + bytes.len() as u64);
                 }
                 Event::Ended(outcome) => return Err(format!("it ended: {outcome}")),
                 Event::InputTaken { .. } => {}

@@ -10,7 +10,7 @@ use hyper::Method;
 async fn a_program_runs_and_its_code_is_its_exit_code() {
     let members = cluster(&["heron"]).await;
     let mut running = members[0].client().run(&counter(3, 10), |_| ()).await;
-    assert_eq!(running.to_end().await, Outcome::Exited { code: 7 });
+    assert_eq!(running.until_end().await, Outcome::Exited { code: 7 });
     assert_eq!(running.text(), counted(3));
 }
 
@@ -37,7 +37,7 @@ async fn a_process_goes_round_the_ring_and_nothing_is_lost() {
         assert_eq!(report.to, names[turn % 3]);
         assert_eq!(report.first, turn < 3 && turn > 0, "code is sent once to each node");
     }
-    assert_eq!(running.to_end().await, Outcome::Exited { code: 7 });
+    assert_eq!(running.until_end().await, Outcome::Exited { code: 7 });
     assert_eq!(running.text(), counted(last));
 }
 
@@ -54,7 +54,7 @@ async fn input_follows_a_process() {
     let (sent, outcome) = tokio::join!(client.send(Method::POST, &path, text.clone()), async {
         running.until(1000).await;
         client.move_to(running.pid, "heron").await.unwrap();
-        running.to_end().await
+        running.until_end().await
     });
     assert!(sent.status().is_success());
     assert_eq!(outcome, Outcome::Exited { code: 0 });
@@ -80,7 +80,7 @@ async fn a_drained_node_is_empty() {
     let last = DrainEvent::Drained { empty: true, moved: 2, stayed: 0 };
     assert_eq!(story.last(), Some(&last), "{story:?}");
     for running in [&mut one, &mut two] {
-        assert_eq!(running.to_end().await, Outcome::Exited { code: 7 });
+        assert_eq!(running.until_end().await, Outcome::Exited { code: 7 });
         assert_eq!(running.text(), counted(400));
     }
 }

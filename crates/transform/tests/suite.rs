@@ -113,7 +113,7 @@ impl File<'_> {
                 match found {
                     Ok(values) if matches(&values, &results) => {}
                     found => {
-                        self.fail(line, format!("{results:?} expected, {} found", short(&found)))
+                        self.fail(line, format!("{results:?} expected, {} found", short(&found)));
                     }
                 }
             }

@@ -13,32 +13,32 @@ use wire::{Epoch, GroupId, Offer, Pid};
 const PID: Pid = Pid { group: GroupId(1), index: 0 };
 
 /// A program and what it is started with.
-pub struct Program {
-    pub wasm: Vec<u8>,
-    pub setup: Setup,
+pub(crate) struct Program {
+    pub(crate) wasm: Vec<u8>,
+    pub(crate) setup: Setup,
 }
 
 /// A way of running a program.
-pub struct Trip<'a> {
+pub(crate) struct Trip<'a> {
     engines: &'a [Engine],
     stay: Duration,
 }
 
 /// What came of it.
 #[derive(Debug)]
-pub struct Run {
-    pub output: String,
-    pub outcome: Outcome,
-    pub moves: usize,
-    pub took: Duration,
-    pub pauses: Vec<Duration>,
-    pub safepoints: Vec<Duration>,
-    pub image_bytes: usize,
+pub(crate) struct Run {
+    pub(crate) output: String,
+    pub(crate) outcome: Outcome,
+    pub(crate) moves: usize,
+    pub(crate) took: Duration,
+    pub(crate) pauses: Vec<Duration>,
+    pub(crate) safepoints: Vec<Duration>,
+    pub(crate) image_bytes: usize,
     /// Of the last move, in processor time: writing the image, putting it in place, checking it.
-    pub costs: Option<[Duration; 3]>,
+    pub(crate) costs: Option<[Duration; 3]>,
 }
 
-pub fn engines(targets: &[Target]) -> Vec<Engine> {
+pub(crate) fn engines(targets: &[Target]) -> Vec<Engine> {
     let cache = std::env::temp_dir().join(format!("whimbrel-engine-tests-{}", std::process::id()));
     let engine = |target: &Target| {
         let config =
@@ -49,7 +49,7 @@ pub fn engines(targets: &[Target]) -> Vec<Engine> {
 }
 
 /// Makes a program ready in all of them.
-pub fn resumable(engines: &[Engine], program: &Program) {
+pub(crate) fn resumable(engines: &[Engine], program: &Program) {
     for engine in engines {
         let begun = Instant::now();
         let code = engine.prepare(&program.wasm, &|_| {}).expect("it compiles");
@@ -59,14 +59,14 @@ pub fn resumable(engines: &[Engine], program: &Program) {
     }
 }
 
-pub fn rust(name: &str, args: &[&str]) -> Program {
+pub(crate) fn rust(name: &str, args: &[&str]) -> Program {
     let path = programs::guest(name).expect("it builds");
     let args = std::iter::once(&name).chain(args).map(|arg| (*arg).to_owned()).collect();
     let wasm = std::fs::read(path).expect("it was built");
     Program { wasm, setup: Setup { args, ..Setup::default() } }
 }
 
-pub fn python(source: &str) -> Option<Program> {
+pub(crate) fn python(source: &str) -> Option<Program> {
     let program = programs::present()?.cpython();
     let dirs = program.dirs.into_iter();
     let dirs = dirs.map(|dir| Dir { host: dir.host, guest: dir.guest, read_only: true }).collect();
@@ -77,11 +77,11 @@ pub fn python(source: &str) -> Option<Program> {
 
 impl<'a> Trip<'a> {
     /// From each engine to the next, staying so long.
-    pub fn new(engines: &'a [Engine], stay: Duration) -> Self {
+    pub(crate) fn new(engines: &'a [Engine], stay: Duration) -> Self {
         Self { engines, stay }
     }
 
-    pub fn run(&self, program: &Program) -> Run {
+    pub(crate) fn run(&self, program: &Program) -> Run {
         let code = self.engines[0].prepare(&program.wasm, &|_| {}).expect("it compiles");
         let (sink, mut events) = sink();
         let begun = Instant::now();

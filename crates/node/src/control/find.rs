@@ -127,7 +127,7 @@ impl Node {
             .uri(path)
             .header("content-type", "application/json")
             .body(body)
-            .map_err(|error| super::answer::invalid(error))?;
+            .map_err(super::answer::invalid)?;
         let response = self.caller.request(to, request).await?;
         let (mut parts, body) = response.into_parts();
         parts.headers.remove("transfer-encoding");

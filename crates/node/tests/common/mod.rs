@@ -207,7 +207,7 @@ impl Running {
     }
 
     /// Takes output to the end.
-    pub async fn to_end(&mut self) -> Outcome {
+    pub async fn until_end(&mut self) -> Outcome {
         loop {
             if let Some(outcome) = self.step().await {
                 return outcome;

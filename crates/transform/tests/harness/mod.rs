@@ -287,10 +287,10 @@ impl Program {
             freezes: 0,
         };
         program.arm(store);
-        if sites.start.is_some() {
-            if let Err(error) = program.call(store, abi::START, &[]) {
-                return Some(Err(error));
-            }
+        if sites.start.is_some()
+            && let Err(error) = program.call(store, abi::START, &[])
+        {
+            return Some(Err(error));
         }
         Some(Ok(program))
     }
@@ -327,7 +327,7 @@ impl Program {
             }
             let entry = self.sites.export(name).or(self.sites.start).unwrap();
             self.move_on(store, entry);
-            if self.freezes % PATIENCE == 0 {
+            if self.freezes.is_multiple_of(PATIENCE) {
                 self.every += self.every / 2 + 1;
             }
             args = ty.params().map(|ty| Val::default_for_ty(&ty).unwrap()).collect();
