@@ -1,5 +1,5 @@
 //! What can go wrong between a process's WASI state and the node; errors *within* a call are the
-//! guest's, and are [`Errno`](super::Errno)s.
+//! guest's, and are [`Errno`]s.
 
 use std::path::PathBuf;
 
