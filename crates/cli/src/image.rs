@@ -208,7 +208,19 @@ impl Partial {
     }
 
     /// Gives it its name whether or not something has it, and returns when both are on disk.
+    ///
+    /// A device or a pipe takes the bytes and stays what it is: a rename over `/dev/null` would,
+    /// for root, put a file in its place.
     fn replace(self, wanted: &Path) -> Result<(), Error> {
+        if wanted.metadata().is_ok_and(|there| !there.is_file()) {
+            let pour = || {
+                let mut to = fs::OpenOptions::new().write(true).open(wanted)?;
+                io::copy(&mut File::open(&self.path)?, &mut to)
+            };
+            return pour()
+                .map(|_| ())
+                .map_err(|error| say::io(&wanted.display().to_string(), &error));
+        }
         self.finish(wanted, |from, to| fs::rename(from, to))
     }
 

@@ -12,7 +12,7 @@ fn main() {
     let mut number = 0;
     while last == 0 || number < last {
         for _ in 0..work * 500 {
-            black_box(numbers.next());
+            black_box(numbers.draw());
         }
         number += 1;
         println!("{number}");

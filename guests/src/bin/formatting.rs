@@ -11,7 +11,7 @@ fn main() {
     for _ in 0..guests::rounds(1) {
         text.clear();
         for line in 0..200_u32 {
-            let value = numbers.next();
+            let value = numbers.draw();
             let share = (value % 10_000) as f64 / 97.0;
             writeln!(text, "{line:>5} {value:#018x} {share:.4} {:?}", Some(line % 7))
                 .expect("a string takes it all");

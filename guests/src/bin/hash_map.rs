@@ -13,7 +13,7 @@ fn main() {
         // Not the default hasher's random keys: every run is to do the same work.
         let mut map: HashMap<u64, u64, BuildHasherDefault<DefaultHasher>> = HashMap::default();
         for _ in 0..ENTRIES {
-            *map.entry(numbers.next() % 3_000).or_insert(0) += 1;
+            *map.entry(numbers.draw() % 3_000).or_insert(0) += 1;
         }
         for key in 0..3_000 {
             sum = fold(sum, map.get(&key).copied().unwrap_or(0));

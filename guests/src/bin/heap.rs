@@ -11,7 +11,7 @@ const WORDS_PER_MEGABYTE: usize = (1 << 20) / 8;
 
 /// What word `index` is to hold. Random words look like noise; compressible ones are mostly a pattern.
 fn word(random: bool, index: usize) -> u64 {
-    if random { Numbers(index as u64).next() } else { (index as u64 / 512) | 0x5748_4942_0000_0000 }
+    if random { Numbers(index as u64).draw() } else { (index as u64 / 512) | 0x5748_4942_0000_0000 }
 }
 
 fn main() -> ExitCode {

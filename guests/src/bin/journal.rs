@@ -43,7 +43,7 @@ fn main() -> ExitCode {
             Err(error) => eprintln!("journal: {path}: {error}"),
         }
         for _ in 0..work * 500 {
-            black_box(numbers.next());
+            black_box(numbers.draw());
         }
     }
     println!("journal {sequence}");

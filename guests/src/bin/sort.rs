@@ -8,7 +8,7 @@ fn main() {
     let mut numbers = Numbers(7);
     let mut sum = 0;
     for _ in 0..guests::rounds(1) {
-        let mut keys: Vec<u64> = (0..LENGTH).map(|_| numbers.next()).collect();
+        let mut keys: Vec<u64> = (0..LENGTH).map(|_| numbers.draw()).collect();
         keys.sort();
         sum = fold(sum, keys[LENGTH / 3]);
         keys.sort_unstable_by_key(|key| key.rotate_left(32));
