@@ -10,7 +10,7 @@ fn constants() -> [u32; 64] {
     while found < 64 {
         if (2..candidate)
             .take_while(|divisor| divisor * divisor <= candidate)
-            .all(|divisor| candidate % divisor != 0)
+            .all(|divisor| !candidate.is_multiple_of(divisor))
         {
             constants[found] = cube_root_fraction(candidate);
             found += 1;
