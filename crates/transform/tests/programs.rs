@@ -11,8 +11,9 @@ use transform::Polls;
 use wasmtime::{Module, Store};
 
 #[test]
+#[ignore = "its programs are given by PROGRAMS; without them it would pass and prove nothing"]
 fn programs_print_the_same_frozen() {
-    let Ok(programs) = std::env::var("PROGRAMS") else { return };
+    let programs = std::env::var("PROGRAMS").expect("PROGRAMS names the programs");
     let every = std::env::var("EVERY").map_or(10_007, |text| text.parse().unwrap());
     let engine = harness::engine();
     for program in programs.split(';') {
