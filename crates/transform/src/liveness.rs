@@ -198,12 +198,8 @@ impl Builder {
 
     fn operator(&mut self, body: &Body<'_>, at: u32, operator: &Operator<'_>) {
         match operator {
-            Operator::Block { .. } => self.labels.push(at),
-            Operator::TryTable { .. } => {
-                self.labels.push(at);
-                self.cut(at + 1);
-                self.exceptions(body);
-            }
+            // A `try_table` by itself throws nothing: what may do so inside it has the edges.
+            Operator::Block { .. } | Operator::TryTable { .. } => self.labels.push(at),
             Operator::Loop { .. } => {
                 self.cut(at);
                 self.labels.push(at);
