@@ -102,7 +102,9 @@ pub fn present() -> Option<Real> {
 }
 
 impl Real {
-    /// CPython 3.11 with its standard library. Preview 1.
+    /// CPython 3.11 with its standard library. Preview 1. Its `time.sleep` and `select` fail, on any
+    /// host: the file system that is linked into this build answers for the host, and says that
+    /// waiting is not supported.
     pub fn cpython(&self) -> Program {
         let mut program = self.bare("python-3.11.3.wasm");
         program.dirs.push(Dir { host: self.home.join("python/usr"), guest: "/usr".to_owned() });

@@ -33,7 +33,8 @@ pub enum Error {
     },
     /// A file that the process has open has no name any more, so that no other node could open it.
     #[error(
-        "file {path}, open as descriptor {fd}, was removed while open: it cannot be opened elsewhere"
+        "file {path}, open as descriptor {fd}, was removed while open, so that no other node could open it: \
+         the process can be moved or frozen when it has closed that file"
     )]
     Unlinked {
         /// The path it was opened by.

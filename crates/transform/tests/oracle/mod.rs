@@ -1,5 +1,7 @@
 //! One random module, checked: the body of the test and of the fuzz target.
 
+#![allow(dead_code, reason = "a fuzz target adds nothing up")]
+
 use std::collections::BTreeMap;
 
 use arbitrary::Unstructured;
@@ -23,19 +25,6 @@ impl Seen {
             *self.refused.entry(why.clone()).or_default() += count;
         }
     }
-}
-
-/// Bytes from a seed: xorshift64*.
-pub(crate) fn bytes_of(seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        state.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    };
-    let words = 64 + next() % 512;
-    (0..words).flat_map(|_| next().to_le_bytes()).collect()
 }
 
 fn config(u: &mut Unstructured<'_>) -> arbitrary::Result<wasm_smith::Config> {

@@ -122,6 +122,10 @@ fn previews() {
         true true
         poll 0 1 [77, 0, 0, 0] true
         poll 0 1 [78, 131072, 0, 0] false
+        until 0 1 [77, 0, 0, 0] true
+        until 0 1 [77, 0, 0, 0] false
+        until 0 1 [77, 0, 0, 0] true
+        until 0 1 [77, 0, 0, 0] false
         [".", "..", "a", "b", "c", "d"]
         Ok(0)
     "#]],

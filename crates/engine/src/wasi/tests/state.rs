@@ -82,8 +82,8 @@ fn what_cannot_come_along_is_named() {
     assert!(refusal(thaw(&saved)).ends_with("is a directory"));
 
     std::fs::remove_file(top.path().join("kept")).unwrap();
-    let reason = "file /data/file, open as descriptor 5, was removed while open: \
-                  it cannot be opened elsewhere";
+    let reason = "file /data/file, open as descriptor 5, was removed while open, so that no other node could open \
+                  it: the process can be moved or frozen when it has closed that file";
     assert_eq!(refusal(wasi.save()), reason);
 }
 

@@ -19,6 +19,7 @@ unsafe extern "C" {
     fn stat_1(dir: u32, follow: u32, path: *const u8, len: usize, at: *mut u64) -> u32;
     #[link_name = "poll_oneoff"]
     fn poll_1(subscriptions: *const u64, events: *mut u64, count: u32, at: *mut u32) -> u32;
+    fn clock_time_get(clock: u32, precision: u64, at: *mut u64) -> u32;
     fn fd_readdir(fd: u32, at: *mut u8, len: usize, cookie: u64, used: *mut u32) -> u32;
 }
 
@@ -79,6 +80,22 @@ fn sleep() {
     let done = unsafe { poll_1(one.as_ptr(), events.as_mut_ptr(), 2, &mut count) };
     let slept = began.elapsed() >= Duration::from_millis(30);
     println!("poll {done} {count} {events:?} {slept}");
+    until(&mut events, &mut count);
+}
+
+/// A moment on each clock, 30 ms from now, by the flag for absolute deadlines; and one long past.
+fn until(events: &mut [u64; 4], count: &mut u32) {
+    for clock in [0_u32, 1] {
+        for nanos in [30_000_000, 0] {
+            let mut now = 0;
+            let began = Instant::now();
+            unsafe { clock_time_get(clock, 1, &mut now) };
+            let subscription = [77, 0, clock.into(), now + nanos, 1, 1];
+            let done = unsafe { poll_1(subscription.as_ptr(), events.as_mut_ptr(), 1, count) };
+            let slept = began.elapsed() >= Duration::from_millis(30);
+            println!("until {done} {count} {events:?} {slept}");
+        }
+    }
 }
 
 /// One name at a time, by cookie, while names come and go.
