@@ -271,10 +271,10 @@ pub(crate) fn settings(target: Target, stack: usize) -> wasmtime::Result<wasmtim
     Ok(settings)
 }
 
-/// Names what a program was made into: by the program, the options, and this version of us.
+/// Names what a program was made into: by the program, the options, and the very transform.
 fn transformed_name(wasm: &[u8], options: &Options) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
+    hasher.update(transform::FINGERPRINT.as_bytes());
     hasher.update(format!("{options:?}").as_bytes());
     hasher.update(&bundle::hash(wasm).0);
     *hasher.finalize().as_bytes()

@@ -148,6 +148,10 @@ pub struct Transformed {
     pub report: Report,
 }
 
+/// Names this very transform: two builds whose sources differ have different ones. Whoever keeps
+/// transformed programs keeps it with them, and makes them anew when it changes.
+pub const FINGERPRINT: &str = env!("TRANSFORM_FINGERPRINT");
+
 /// A function in both forms, and its sites.
 struct Done {
     run: Option<Rewritten>,
