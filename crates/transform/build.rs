@@ -16,7 +16,8 @@ fn main() {
     sources.sort();
     let mut hasher = DefaultHasher::new();
     for source in sources {
-        let text = fs::read(&source).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
+        let text =
+            fs::read(&source).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
         (source, text).hash(&mut hasher);
     }
     println!("cargo::rustc-env=TRANSFORM_FINGERPRINT={:016x}", hasher.finish());

@@ -114,6 +114,7 @@ mod error;
 pub mod index;
 mod liveness;
 mod options;
+mod origins;
 mod parse;
 mod plan;
 mod report;

@@ -10,16 +10,16 @@ use crate::index::LocalIdx;
 pub(crate) struct LocalSet(Vec<u64>);
 
 impl LocalSet {
-    fn new(locals: usize) -> Self {
+    pub(crate) fn new(locals: usize) -> Self {
         Self(vec![0; locals.div_ceil(64)])
     }
-    fn insert(&mut self, local: u32) {
+    pub(crate) fn insert(&mut self, local: u32) {
         self.0[local as usize / 64] |= 1 << (local % 64);
     }
     fn remove(&mut self, local: u32) {
         self.0[local as usize / 64] &= !(1 << (local % 64));
     }
-    fn union(&mut self, other: &Self) {
+    pub(crate) fn union(&mut self, other: &Self) {
         for (word, other) in self.0.iter_mut().zip(&other.0) {
             *word |= other;
         }

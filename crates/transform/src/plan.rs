@@ -10,6 +10,7 @@ use crate::body::{Body, NONE};
 use crate::error::Error;
 use crate::index::{FuncIdx, Idx, IndexVec, LocalIdx, SiteIdx, TypeIdx};
 use crate::liveness::{Liveness, LocalSet};
+use crate::origins::Origins;
 use crate::parse::Module;
 use crate::sites::{Role, Saved, Site, SiteKind, ValueType};
 use crate::tails::Tails;
@@ -21,7 +22,15 @@ pub(crate) struct PlannedSite {
     pub(crate) op: u32,
     pub(crate) kind: SiteKind,
     /// Locals and temporaries to save, in order.
-    pub(crate) saved: Vec<LocalIdx>,
+    pub(crate) saved: Vec<Value>,
+}
+
+/// What a local or a temporary holds at a site. Equal values are equal when the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Value {
+    pub(crate) local: LocalIdx,
+    /// See [`Origins`]; of a temporary, the operator that pushed the operand.
+    pub(crate) origin: u32,
 }
 
 /// Temporaries that hold operands, by (height on the operand stack, type). Different operands
@@ -95,8 +104,10 @@ pub(crate) struct Plan {
     /// Function references that a site restores itself, because a slot that the site did not
     /// write must not be taken for a reference.
     pub(crate) references: HashMap<SiteIdx, Vec<LocalIdx>>,
-    /// How spill code is shared.
-    pub(crate) tails: Tails,
+    /// How the run form's spill code is shared.
+    pub(crate) run_tails: Tails,
+    /// The same of the resume form.
+    pub(crate) resume_tails: Tails,
     pub(crate) loops_without_poll: u32,
     pub(crate) calls_without_test: u32,
 }
@@ -117,7 +128,7 @@ impl Plan {
     /// The site table's view of the sites.
     pub(crate) fn public_sites(&self, body: &Body<'_>) -> IndexVec<SiteIdx, Site> {
         let public = |site: &PlannedSite| {
-            let saved = site.saved.iter().map(|&local| {
+            let saved = site.saved.iter().map(|&Value { local, .. }| {
                 let Slot { offset, ty } = self.slots[&local];
                 Saved { role: self.temporaries.role(local), ty, offset }
             });
@@ -149,17 +160,21 @@ pub(crate) fn plan(
             frame_bytes: 0,
             restores: BTreeMap::new(),
             references: HashMap::new(),
-            tails: Tails::default(),
+            run_tails: Tails::default(),
+            resume_tails: Tails::default(),
             loops_without_poll: 0,
             calls_without_test: 0,
         },
+        origins: Origins::new(body),
         stack: Vec::new(),
+        pushed_at: Vec::new(),
         headers: HashMap::new(),
     };
     planner.sites()?;
     planner.layout()?;
     planner.restores();
-    planner.plan.tails = Tails::of(&planner.plan.sites);
+    planner.plan.run_tails = Tails::shared(&planner.plan.sites);
+    planner.plan.resume_tails = Tails::apart(&planner.plan.sites);
     Ok(planner.plan)
 }
 
@@ -175,9 +190,12 @@ struct Planner<'p, 'a> {
     analysis: &'p Analysis,
     body: &'p Body<'a>,
     liveness: Liveness,
+    origins: Origins,
     plan: Plan,
     /// Types of the operand stack at the current operator.
     stack: Vec<ValueType>,
+    /// The operator that pushed each of them.
+    pushed_at: Vec<u32>,
     /// Loops and `try_table`s.
     headers: HashMap<u32, Header>,
 }
@@ -200,9 +218,10 @@ impl Planner<'_, '_> {
         let body = self.body;
         let op = &body.ops[at as usize];
         match op.operator {
-            Operator::End | Operator::Else => self.stack.truncate(self.base(op.partner)),
+            Operator::End | Operator::Else => self.pop_to(self.base(op.partner)),
             _ => debug_assert_eq!(self.stack.len(), op.height as usize, "operand stack"),
         }
+        self.origins.pass(body, at);
         match &op.operator {
             Operator::Loop { .. } => {
                 self.header(at);
@@ -226,9 +245,15 @@ impl Planner<'_, '_> {
         }
         let left = self.stack.len().saturating_sub(op.pops as usize);
         if !matches!(op.operator, Operator::End | Operator::Else) {
-            self.stack.truncate(left);
+            self.pop_to(left);
         }
         self.stack.extend_from_slice(body.pushed(op));
+        self.pushed_at.resize(self.stack.len(), at);
+    }
+
+    fn pop_to(&mut self, height: usize) {
+        self.stack.truncate(height);
+        self.pushed_at.truncate(height);
     }
 
     /// The height of the operand stack under a block's parameters.
@@ -266,9 +291,11 @@ impl Planner<'_, '_> {
     }
 
     fn site(&mut self, op: u32, kind: SiteKind, live: &LocalSet, height: usize) {
-        let mut saved: Vec<LocalIdx> = live.iter().collect();
+        let value = |local| Value { local, origin: self.origins.of(local) };
+        let mut saved: Vec<Value> = live.iter().map(value).collect();
         for (at, &ty) in self.stack[..height].iter().enumerate() {
-            saved.push(self.plan.temporaries.of(at, ty));
+            let local = self.plan.temporaries.of(at, ty);
+            saved.push(Value { local, origin: self.pushed_at[at] });
         }
         let site = self.plan.sites.push(PlannedSite { op, kind, saved });
         self.plan.site_at.insert(op, site);
@@ -286,7 +313,7 @@ impl Planner<'_, '_> {
     fn layout(&mut self) -> Result<(), Error> {
         let mut offset = 0;
         for site in self.plan.sites.iter() {
-            for &local in &site.saved {
+            for &Value { local, .. } in &site.saved {
                 if self.plan.slots.contains_key(&local) {
                     continue;
                 }
@@ -317,7 +344,7 @@ impl Planner<'_, '_> {
     fn restores(&mut self) {
         for (index, site) in self.plan.sites.iter_enumerated() {
             let path = self.path(site.op);
-            for &local in &site.saved {
+            for &Value { local, .. } in &site.saved {
                 if self.plan.slots[&local].ty == ValueType::FuncRef {
                     self.plan.references.entry(index).or_default().push(local);
                     continue;

@@ -12,8 +12,6 @@ pub(crate) enum Label {
     Body,
     /// The spill code of a site.
     Spill(u32),
-    /// Where sites enter a tail that stores more than they need.
-    Enter(usize),
     /// Spill code that several sites share.
     Tail(usize),
     /// The end of all spill code.

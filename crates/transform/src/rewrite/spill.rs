@@ -3,13 +3,22 @@
 
 use wasm_encoder::BlockType;
 
+use super::Form;
 use super::assembler::Label;
 use super::function::Rewriter;
 use crate::abi::HEADER_BYTES;
 use crate::index::LocalIdx;
 use crate::sites::ValueType;
+use crate::tails::{Tail, Tails};
 
-impl Rewriter<'_, '_> {
+impl<'p> Rewriter<'p, '_> {
+    fn planned_tails(&self) -> &'p Tails {
+        match self.context.form {
+            Form::Run => &self.plan.run_tails,
+            Form::Resume => &self.plan.resume_tails,
+        }
+    }
+
     /// Opens the blocks whose ends are the spill code. Labels within the body keep their depths,
     /// because the body's own block takes the place of the function's label.
     pub(super) fn open_spills(&mut self) {
@@ -17,13 +26,8 @@ impl Rewriter<'_, '_> {
             return;
         }
         self.out.block(Label::Header, BlockType::Empty);
-        for tail in 0..self.plan.tails.tails.len() {
+        for tail in 0..self.planned_tails().tails.len() {
             self.out.block(Label::Tail(tail), BlockType::Empty);
-        }
-        for (tail, planned) in self.plan.tails.tails.iter().enumerate() {
-            if !planned.zeroes.is_empty() {
-                self.out.block(Label::Enter(tail), BlockType::Empty);
-            }
         }
         for site in (0..self.plan.sites.len() as u32).rev() {
             self.out.block(Label::Spill(site), BlockType::Empty);
@@ -36,36 +40,24 @@ impl Rewriter<'_, '_> {
             return;
         }
         let number = self.number();
-        let tails = &self.plan.tails.tails;
-        for (site, tail) in (0..).zip(&self.plan.tails.of_site) {
+        let tails = self.planned_tails();
+        for (site, tail) in (0..).zip(&tails.of_site) {
             self.out.end(Label::Spill(site));
             self.out.sink().i32_const(site as i32).local_set(number.0);
-            self.out.br(match tail {
-                None => Label::Header,
-                Some(tail) if tails[*tail].zeroes.is_empty() => Label::Tail(*tail),
-                Some(tail) => Label::Enter(*tail),
-            });
+            self.out.br(tail.map_or(Label::Header, Label::Tail));
         }
-        for (at, tail) in tails.iter().enumerate().rev() {
-            if !tail.zeroes.is_empty() {
-                self.out.end(Label::Enter(at));
-                for local in &tail.zeroes {
-                    self.out.zero(self.plan.slots[local].ty);
-                    self.out.set(*local);
-                }
-                self.out.br(Label::Tail(at));
-            }
-        }
-        for tail in (0..tails.len()).rev() {
-            self.out.end(Label::Tail(tail));
+        for (at, tail) in tails.tails.iter().enumerate().rev() {
+            self.out.end(Label::Tail(at));
             self.tail(tail);
+            if 0 < at {
+                self.out.br(tail.parent.map_or(Label::Header, Label::Tail));
+            }
         }
         self.out.end(Label::Header);
         self.header(number);
     }
 
-    fn tail(&mut self, index: usize) {
-        let tail = &self.plan.tails.tails[index];
+    fn tail(&mut self, tail: &Tail) {
         let added = &self.context.added;
         for &local in &tail.stores {
             let slot = self.plan.slots[&local];
@@ -75,9 +67,6 @@ impl Rewriter<'_, '_> {
                 self.out.sink().call(added.save_reference);
             }
             self.out.store(slot.ty, slot.offset, added.frames);
-        }
-        if index > 0 || tail.parent.is_some() {
-            self.out.br(tail.parent.map_or(Label::Header, Label::Tail));
         }
     }
 
