@@ -23,6 +23,8 @@ pub(crate) enum Purpose {
     Errand(Ticket),
     /// What has become of the processes whose output is kept here.
     Logs,
+    /// Where a correspondent is.
+    Find(Pid),
     Name(Ticket, Pid),
     Unname(String, Pid),
     Kill(Ticket),
@@ -124,7 +126,8 @@ impl Machine {
                 self.errand_located(now, ticket, &found);
             }
             (Purpose::Logs, Reply::Locations(found)) => self.logs_located(&found),
-            (Purpose::Ended(pid), _) => self.end_recorded(pid),
+            (Purpose::Find(pid), reply) => self.found(now, pid, &reply),
+            (Purpose::Ended(pid), _) => self.end_recorded(now, pid),
             (Purpose::Name(ticket, pid), reply) => self.named(now, ticket, pid, &reply),
             (Purpose::Kill(ticket), reply) => self.killing(now, ticket, reply),
             (Purpose::Unname(..), _) => (),

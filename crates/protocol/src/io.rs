@@ -6,8 +6,8 @@ use alloc::string::String;
 use core::fmt;
 
 use wire::{
-    AskId, Blob, Envelope, Epoch, Errand, GroupId, Message, NodeId, Offer, Outcome, Peer, Pid,
-    Refusal, Report, Request, Section, Stream, Ticket,
+    AskId, Blob, Envelope, Epoch, Errand, Grant, GroupId, Message, NodeId, Offer, Outcome, Peer,
+    Pid, Reason, Refusal, Report, Request, Section, Share, Stream, Ticket,
 };
 
 /// Everything that can happen to a node.
@@ -110,6 +110,29 @@ pub enum Input {
         outcome: Outcome,
     },
 
+    /// A running process sends a letter that [`Machine::may_send`](crate::Machine::may_send)
+    /// allows. What it sent before a freeze comes before `Frozen`.
+    Send {
+        /// Which process.
+        pid: Pid,
+        /// To whom.
+        to: Pid,
+        /// What.
+        letter: Share,
+    },
+    /// A guest has taken letters out of its inbox, which makes room for their sender. What it took
+    /// before a freeze comes before `Frozen`.
+    Took {
+        /// Which process.
+        pid: Pid,
+        /// Whose letters.
+        from: Pid,
+        /// How many.
+        letters: u64,
+        /// How long they were together.
+        bytes: u64,
+    },
+
     /// Answers [`Output::OpenLog`].
     LogOpened {
         /// Whose log.
@@ -139,6 +162,8 @@ pub enum Wish {
         home: NodeId,
         /// Its name.
         name: Option<String>,
+        /// To which other groups it may send.
+        grant: Grant,
     },
     /// Do this to a process, wherever it is.
     Errand(Pid, Errand),
@@ -226,6 +251,31 @@ pub enum Output {
     Kill(Pid),
     /// There is room for output again (see [`Machine::output_room`](crate::Machine::output_room)).
     OutputRoom(Pid),
+
+    /// Put a letter into the guest's inbox, after all that is in it. The guest runs, or is frozen
+    /// and its image has not been asked for: the inbox goes into the image as it is at `Transfer`
+    /// or `Store`.
+    Inbox {
+        /// Whose inbox.
+        pid: Pid,
+        /// Who sent it.
+        from: Pid,
+        /// What.
+        letter: Share,
+    },
+    /// A correspondent is no more; all of it that is delivered is in the inbox before this. Once for
+    /// each correspondent, as long as it is remembered.
+    Down {
+        /// Who is told.
+        pid: Pid,
+        /// Who is no more.
+        of: Pid,
+        /// Why.
+        reason: Reason,
+    },
+    /// The process may be able to send again (see [`Machine::may_send`](crate::Machine::may_send)),
+    /// or knows that it never will.
+    SendRoom(Pid),
 
     /// Open or make the log of a process's output; a new one starts at `base`.
     OpenLog {
@@ -411,6 +461,10 @@ impl fmt::Display for Input {
             Self::StageFailed { pid, offer } => write!(f, "stage-failed({pid} {offer})"),
             Self::Wrote { pid, bytes, .. } => write!(f, "wrote({pid} {} bytes)", bytes.0.len()),
             Self::Ended { pid, outcome } => write!(f, "ended({pid} {outcome})"),
+            Self::Send { pid, to, letter } => {
+                write!(f, "send({pid} to {to}, {} bytes)", letter.len())
+            }
+            Self::Took { pid, from, letters, .. } => write!(f, "took({pid} {letters} of {from})"),
             Self::LogOpened { pid, length, .. } => write!(f, "log-opened({pid} {length})"),
             Self::Delivered { pid, length, .. } => write!(f, "delivered({pid} {length})"),
         }
@@ -442,6 +496,11 @@ impl fmt::Display for Output {
             Self::Release(pid, epoch) => write!(f, "release({pid} {epoch})"),
             Self::Kill(pid) => write!(f, "kill({pid})"),
             Self::OutputRoom(pid) => write!(f, "output-room({pid})"),
+            Self::Inbox { pid, from, letter } => {
+                write!(f, "inbox({pid} from {from}, {} bytes)", letter.len())
+            }
+            Self::Down { pid, of, reason } => write!(f, "down({of} {reason} for {pid})"),
+            Self::SendRoom(pid) => write!(f, "send-room({pid})"),
             Self::OpenLog { pid, base } => write!(f, "open-log({pid} {base})"),
             Self::Deliver { pid, offset, bytes, .. } => {
                 write!(f, "deliver({pid} {offset}+{})", bytes.0.len())

@@ -46,6 +46,7 @@
 extern crate alloc;
 
 mod asks;
+mod delivery;
 mod io;
 mod machine;
 mod members;
@@ -60,6 +61,7 @@ mod target;
 mod time;
 mod wishes;
 
+pub use delivery::{MaySend, Unsendable};
 pub use io::{Input, Output, Step, Wish};
 pub use machine::{Condition, Config, Machine, Status, Waits};
 pub use registry::{BLOCK_GROUPS, LEASE, Registry};

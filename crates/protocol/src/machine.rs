@@ -14,6 +14,7 @@ use wire::{
 };
 
 use crate::asks::Asks;
+use crate::delivery::Post;
 use crate::output::Log;
 use crate::process::{Floor, Goal, Incoming, Phase, Process, Stage};
 use crate::wishes::{Errands, Spawning};
@@ -57,6 +58,9 @@ pub struct Machine {
     /// it, and says `dropped` of nothing that it has not held.
     pub(crate) floors_forgotten: bool,
     pub(crate) logs: BTreeMap<Pid, Log>,
+    pub(crate) post: Post,
+    /// When the last input came: what is said later was caused by it.
+    pub(crate) now: Instant,
     pub(crate) errands: Errands,
     /// Group ids that may be given away: first to last, in blocks.
     pub(crate) ids: VecDeque<(GroupId, GroupId)>,
@@ -70,6 +74,8 @@ pub(crate) enum Timer {
     Process(Pid),
     Incoming(Pid),
     Output(Pid),
+    Mail(Pid, Pid),
+    Seek(Pid),
     Ask(AskId),
     Errand(Ticket),
     Renew,
@@ -151,6 +157,8 @@ impl Machine {
             floors: BTreeMap::new(),
             floors_forgotten: false,
             logs: BTreeMap::new(),
+            post: Post::default(),
+            now,
             errands: Errands::default(),
             ids: VecDeque::new(),
             spawning: Vec::new(),
@@ -171,16 +179,25 @@ impl Machine {
         if self.expelled {
             return;
         }
+        self.now = now;
         self.dispatch(now, input);
-        let me = self.config.me;
-        while let Some(message) = self.local.pop_front() {
-            self.receive(now, me, message);
-        }
+        self.receive_local(now);
     }
 
     /// The next thing to do, or `None` when the node is waiting.
     pub fn poll(&mut self) -> Option<Output> {
+        // Letters go out last, so that those of many inputs go together.
+        while self.outputs.is_empty() && !self.expelled && self.flush_mail() {
+            self.receive_local(self.now);
+        }
         self.outputs.pop_front()
+    }
+
+    fn receive_local(&mut self, now: Instant) {
+        let me = self.config.me;
+        while let Some(message) = self.local.pop_front() {
+            self.receive(now, me, message);
+        }
     }
 
     /// When to feed [`Input::Wake`], if nothing happens first.
@@ -248,6 +265,10 @@ impl Machine {
             Input::StageFailed { pid, offer } => self.stage_failed(pid, offer),
             Input::Wrote { pid, stream, bytes } => self.wrote(now, pid, stream, &bytes.0),
             Input::Ended { pid, outcome } => self.ended(now, pid, outcome),
+            Input::Send { pid, to, letter } => self.guest_sends(now, pid, to, letter),
+            Input::Took { pid, from, letters, bytes } => {
+                self.guest_took(pid, from, letters, bytes);
+            }
             Input::LogOpened { pid, length, ended } => self.log_opened(now, pid, length, ended),
             Input::Delivered { pid, length, ended } => self.delivered(pid, length, ended),
         }
@@ -278,6 +299,11 @@ impl Machine {
             }
             Message::ErrandDone { ticket, report } => self.errand_done(now, ticket, report),
             Message::Answer { ask, reply } => self.answered(now, ask, reply),
+            Message::Mail(mail) => self.mail_arrived(now, from, mail),
+            Message::Astray { to, pid, meant } => self.astray(now, from, to, pid, meant),
+            Message::Down { to, pid, reason, sent, .. } => {
+                self.heard_down(now, to, pid, reason, sent);
+            }
             // For the registry, which the driver finds on the home's node.
             Message::Ask { .. } => (),
         }
@@ -292,6 +318,8 @@ impl Machine {
                 Timer::Process(pid) => self.wake_process(now, pid),
                 Timer::Incoming(pid) => self.wake_incoming(now, pid),
                 Timer::Output(pid) => self.wake_output(now, pid),
+                Timer::Mail(pid, other) => self.wake_mail(now, pid, other),
+                Timer::Seek(other) => self.wake_seek(now, other),
                 Timer::Ask(ask) => self.ask_again(now, ask),
                 Timer::Errand(ticket) => self.pursue(now, ticket),
                 Timer::Renew => self.renew(now),

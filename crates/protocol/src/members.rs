@@ -91,6 +91,7 @@ impl Machine {
         let killed = self.news.as_ref().is_some_and(|news| !news.killed.is_empty());
         if killed || self.settled_since(before.as_ref()) {
             self.look_for_lost(now);
+            self.look_for_lost_correspondents(now, None);
         }
     }
 

@@ -117,19 +117,11 @@ impl Machine {
         let room = process.outbox.acknowledge(offset);
         process.outbox.announce = false;
         let running = !matches!(process.phase, Phase::Ending);
-        let heard = ended && !running && !process.outbox.end_acknowledged;
-        if heard {
-            process.outbox.end_acknowledged = true;
-        }
-        let epoch = process.epoch;
+        process.outbox.end_acknowledged |= ended && !running;
         if room && running {
             self.put(Output::OutputRoom(pid));
         }
-        // The home first: a record that says "ended" must not stand before the last words.
-        if heard && epoch != Epoch(0) {
-            self.ask(now, Purpose::Ended(pid), Request::Ended { pid, epoch });
-        }
-        self.bury(pid);
+        self.bury(now, pid);
     }
 
     /// A guest ended, by itself or because it was told to.
@@ -164,6 +156,8 @@ impl Machine {
         process.phase = Phase::Ending;
         process.ended = Some(outcome.clone());
         let name = process.name.take();
+        self.mail_ends(now, pid, &outcome);
+        let Some(process) = self.processes.get_mut(&pid) else { return };
         let killers: Vec<Wisher> = core::mem::take(&mut process.killers);
         if let Some(name) = name {
             let request = Request::Unname { name: name.clone(), pid };
@@ -179,16 +173,31 @@ impl Machine {
         self.flush(now, pid);
     }
 
-    pub(crate) fn end_recorded(&mut self, pid: Pid) {
-        self.bury(pid);
+    pub(crate) fn end_recorded(&mut self, now: Instant, pid: Pid) {
+        self.forget_ended(now, pid);
     }
 
     /// Forgets a process of which nobody has to be told anything any more.
-    fn bury(&mut self, pid: Pid) {
-        let recorded = !self.asks.asking(&Purpose::Ended(pid));
+    pub(crate) fn bury(&mut self, now: Instant, pid: Pid) {
         let Some(process) = self.processes.get(&pid) else { return };
-        if matches!(process.phase, Phase::Ending) && process.outbox.end_acknowledged && recorded {
+        let told = matches!(process.phase, Phase::Ending) && process.outbox.end_acknowledged;
+        if !told || !self.mail_is_settled(now, pid) {
+            return;
+        }
+        // The home and the correspondents first: a record that says "ended" must not stand before
+        // the last words.
+        match process.epoch {
+            Epoch(0) => self.forget_ended(now, pid),
+            epoch => self.ask(now, Purpose::Ended(pid), Request::Ended { pid, epoch }),
+        }
+    }
+
+    fn forget_ended(&mut self, now: Instant, pid: Pid) {
+        let process = self.processes.get(&pid);
+        let outcome = process.and_then(|process| process.ended.as_ref());
+        if let Some(reason) = outcome.map(wire::Reason::from) {
             self.processes.remove(&pid);
+            self.entomb(now, pid, reason);
         }
     }
 

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use wire::{Blob, Epoch, NodeId, Offer, Outcome, Owner, Peer, Pid, Section, Ticket, Why};
 
+use crate::delivery::Delivery;
 use crate::outbox::Outbox;
 use crate::{Instant, Span};
 
@@ -16,6 +17,7 @@ pub(crate) struct Process {
     pub(crate) home: NodeId,
     pub(crate) name: Option<alloc::string::String>,
     pub(crate) outbox: Outbox,
+    pub(crate) delivery: Delivery,
     pub(crate) phase: Phase,
     /// How the guest ended, if it has. What follows from it may have to wait.
     pub(crate) ended: Option<Outcome>,
@@ -124,6 +126,7 @@ impl Process {
             home,
             name: None,
             outbox: Outbox::default(),
+            delivery: Delivery::default(),
             phase: Phase::Running,
             ended: None,
             doomed: false,
@@ -139,6 +142,7 @@ impl Process {
             offer: section.offer,
             name: section.name,
             outbox: Outbox::restored(section.acknowledged, section.output),
+            delivery: Delivery::restored(section.letters),
             phase,
             ..Self::new(section.home)
         }
@@ -155,6 +159,7 @@ impl Process {
             name: self.name.clone(),
             acknowledged: self.outbox.acknowledged(),
             output: self.outbox.unacknowledged(),
+            letters: self.delivery.letters(),
         }
     }
 

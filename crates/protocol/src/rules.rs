@@ -89,6 +89,30 @@ rules! {
     FileThenRecord = "file-then-record",
     /// A thaw from a file asks the registry before anything runs.
     ThawBySwap = "thaw-by-swap",
+    /// A process takes each piece of each sender once.
+    LetterOnce = "letter-once",
+    /// It takes them in the order in which they were sent.
+    LettersInOrder = "letters-in-order",
+    /// A sender keeps what is not acknowledged.
+    KeepUnacknowledged = "keep-unacknowledged",
+    /// What is not acknowledged travels in the sender's image.
+    LettersTravel = "letters-travel",
+    /// A letter is acknowledged when it is in the inbox, not when it is held.
+    InboxThenAcknowledged = "in-inbox-then-acknowledged",
+    /// A muted copy takes no letters and acknowledges none.
+    MutedTakesNothing = "muted-takes-nothing",
+    /// A sender whose address fails asks the registry.
+    AskWhenLostTrack = "ask-when-lost-track",
+    /// That a process is not where it was said to be does not mean that it has ended.
+    AstrayAsks = "astray-is-not-ended",
+    /// A sender without credit asks for it: the word that gave it may be lost.
+    AskForCredit = "ask-for-credit",
+    /// A correspondent is down after its last letter.
+    EndAfterLast = "end-after-last",
+    /// Nothing of a correspondent is taken after it was said to be down.
+    DownIsFinal = "down-is-final",
+    /// The record says that a process has ended when its last letters are delivered.
+    EndedWhenDelivered = "ended-when-delivered",
     /// The registry answers when what it says is durable. (Kept by its driver.)
     DurableThenAnswered = "durable-then-answered",
 }

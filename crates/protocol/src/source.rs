@@ -167,10 +167,14 @@ impl Machine {
         }
         let epoch = process.epoch;
         let travels = self.rules.keep(Rule::OutputTravels);
+        let letters_travel = self.rules.keep(Rule::LettersTravel);
         let mut section = process.section(pid, Owner::Node(me), epoch);
         if !travels {
             section.acknowledged = process.outbox.written();
             section.output.clear();
+        }
+        if !letters_travel {
+            section.letters.forget_unacknowledged();
         }
         match core::mem::replace(&mut process.phase, Phase::Running) {
             Phase::Freezing(Goal::Node(m)) => {
@@ -352,6 +356,7 @@ impl Machine {
         self.put(Output::Resume { pid, offer, epoch });
         self.step(pid, step);
         self.flush(now, pid);
+        self.mail_goes_on(now, pid);
     }
 
     pub(crate) fn wake_kept(&mut self, now: Instant, pid: Pid) {

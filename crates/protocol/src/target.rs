@@ -331,6 +331,9 @@ impl Machine {
             }
         }
         self.flush(now, pid);
+        if !held {
+            self.mail_goes_on(now, pid);
+        }
         if self.killed(pid) {
             self.doom(pid);
         }
@@ -434,7 +437,10 @@ impl Machine {
         self.step(pid, Step::Released);
         match ended {
             Some(outcome) => self.finish(now, pid, outcome),
-            None => self.flush(now, pid),
+            None => {
+                self.flush(now, pid);
+                self.mail_goes_on(now, pid);
+            }
         }
     }
 

@@ -10,8 +10,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use wire::{
-    Errand, Location, Message, NodeId, Owner, Peer, Pid, Reply, Report, Request, Standing, Ticket,
-    Why,
+    Errand, Grant, Location, Message, NodeId, Owner, Peer, Pid, Reply, Report, Request, Standing,
+    Ticket, Why,
 };
 
 use crate::asks::Purpose;
@@ -71,6 +71,7 @@ pub(crate) struct Spawning {
     ticket: Ticket,
     home: NodeId,
     name: Option<String>,
+    grant: Grant,
     since: Instant,
     pid: Option<Pid>,
 }
@@ -88,9 +89,10 @@ impl Errands {
 impl Machine {
     pub(crate) fn wish(&mut self, now: Instant, ticket: Ticket, wish: Wish) {
         match wish {
-            Wish::Spawn { home, name } => {
+            Wish::Spawn { home, name, grant } => {
                 self.errands.open.insert(ticket, Open::Here);
-                self.spawning.push(Spawning { ticket, home, name, since: now, pid: None });
+                let pid = None;
+                self.spawning.push(Spawning { ticket, home, name, grant, since: now, pid });
                 self.spawn_waiting(now);
             }
             Wish::Errand(pid, errand) => {
@@ -384,6 +386,7 @@ impl Machine {
     fn spawn(&mut self, now: Instant, spawning: Spawning, pid: Pid) {
         let mut process = Process::new(spawning.home);
         process.name = spawning.name;
+        process.delivery.grant = spawning.grant;
         process.outbox.announce = true;
         self.processes.insert(pid, process);
         self.put(Output::Start(spawning.ticket, pid));

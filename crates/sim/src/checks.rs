@@ -18,6 +18,8 @@ pub(crate) struct Truth {
     pub(crate) world: BTreeMap<Pid, u64>,
     /// What a guest had written when it ended.
     pub(crate) last_words: BTreeMap<Pid, Vec<u8>>,
+    /// How many letters it had sent to each.
+    pub(crate) last_sent: BTreeMap<Pid, BTreeMap<Pid, u64>>,
     /// No survivor held a valid image after some crash.
     pub(crate) lost: BTreeSet<Pid>,
     /// Somebody wished them killed: a survivor may have an image, and may not run it.
@@ -56,6 +58,8 @@ impl World {
             format!("a copy of {pid} runs that made {} effects; {seen} were seen", guest.made)
         } else if unseen.is_some() {
             format!("a copy of {pid} runs that has not written what its home has")
+        } else if let Some(other) = self.unsent(node, pid) {
+            format!("a copy of {pid} runs that has not sent what {other} has got")
         } else if self.truth.dead.contains(&pid) || self.truth.dead_groups.contains(&pid.group) {
             format!("{pid} runs on node{node}, after it was reported killed")
         } else if self.truth.ended.contains_key(&pid) {
@@ -229,7 +233,7 @@ impl World {
     /// Faults are over, and time has passed.
     pub(crate) fn check_liveness(&mut self) {
         for pid in self.truth.born.clone() {
-            if let Some(problem) = self.unlively(pid) {
+            if let Some(problem) = self.unlively(pid).or_else(|| self.undelivered(pid)) {
                 return self.fail(problem);
             }
         }

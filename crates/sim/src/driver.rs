@@ -1,7 +1,7 @@
 //! The modelled driver: what a node's daemon, its guests and its bulk links do with outputs.
 
 use protocol::{Input, Output, Span, Step, Wish};
-use wire::{Blob, Message, Outcome, Peer, Pid, Refusal, Report, Section, Stream};
+use wire::{Blob, Grant, Message, Outcome, Peer, Pid, Refusal, Report, Section, Stream};
 
 use crate::world::{Event, Guest, GuestState, Life, Log, Room, WishFor, World, id};
 
@@ -41,6 +41,9 @@ impl World {
             Output::Store { section, .. } => {
                 let (pid, offer) = (section.pid, section.offer);
                 self.truth.storing.insert((node, pid), section);
+                if let Some(guest) = self.nodes[node].guests.get_mut(&pid) {
+                    guest.imaged = true;
+                }
                 let input = match self.rng.chance(self.faults.breakage) {
                     true => Input::TransferFailed { pid, offer, reason: "disk full".to_owned() },
                     false => Input::Stored { pid, offer },
@@ -75,14 +78,18 @@ impl World {
                 let Some((guest, _)) = room.and_then(|room| room.stage) else {
                     return self.fail(format!("node{node} runs {pid} {offer} without an image"));
                 };
-                let guest = Guest { state: GuestState::Running, held, ..guest };
+                let state = GuestState::Running;
+                let guest = Guest { state, held, imaged: false, ..guest };
                 self.nodes[node].guests.insert(pid, guest);
                 self.goes(node, pid);
             }
             Output::Resume { pid, .. } => {
                 self.truth.storing.remove(&(node, pid));
                 match self.nodes[node].guests.get_mut(&pid) {
-                    Some(guest) => guest.state = GuestState::Running,
+                    Some(guest) => {
+                        guest.state = GuestState::Running;
+                        guest.imaged = false;
+                    }
                     None => return self.fail(format!("node{node} resumes {pid} without a guest")),
                 }
                 self.goes(node, pid);
@@ -116,7 +123,9 @@ impl World {
                 self.nodes[node].guests.clear();
                 self.nodes[node].room.clear();
             }
-            Output::OutputRoom(_) | Output::Members => (),
+            Output::Inbox { pid, from, letter } => self.inbox(node, pid, from, &letter),
+            Output::Down { pid, of, reason } => self.correspondent_down(node, pid, of, reason),
+            Output::OutputRoom(_) | Output::SendRoom(_) | Output::Members => (),
         }
     }
 
@@ -147,9 +156,10 @@ impl World {
 
     /// Sends an image; sometimes its bytes come twice.
     fn stream(&mut self, node: usize, section: Section, to: Peer) {
-        let Some(guest) = self.nodes[node].guests.get(&section.pid) else {
+        let Some(guest) = self.nodes[node].guests.get_mut(&section.pid) else {
             return self.fail(format!("node{node} offers {} without a guest", section.pid));
         };
+        guest.imaged = true;
         let copy = Box::new((guest.clone(), section));
         let from = self.life(node);
         let broken = self.rng.chance(self.faults.breakage);
@@ -245,13 +255,22 @@ impl World {
     /// A guest lives a little: acts on the world, writes, perhaps ends.
     pub(crate) fn guest_acts(&mut self, life: Life, pid: Pid) {
         let node = life.0;
-        if self.truth.quiet {
-            return;
-        }
-        let Some(guest) = self.nodes[node].guests.get_mut(&pid) else { return };
+        let Some(guest) = self.nodes[node].guests.get(&pid) else { return };
         if guest.state != GuestState::Running {
             return;
         }
+        self.guest_takes(node, pid);
+        if self.truth.quiet {
+            return self.schedule(Span::millis(200), Event::Guest { life, pid });
+        }
+        if self.rng.chance(50) {
+            self.guest_sends(node, pid);
+        }
+        let Some(guest) = self.nodes[node].guests.get_mut(&pid) else { return };
+        if guest.state != GuestState::Running || !self.lives(life) {
+            return;
+        }
+        let Some(guest) = self.nodes[node].guests.get_mut(&pid) else { return };
         if !guest.held && self.rng.chance(50) {
             guest.made += 1;
             let made = guest.made;
@@ -284,6 +303,7 @@ impl World {
     fn guest_ends(&mut self, node: usize, pid: Pid) {
         if let Some(guest) = self.nodes[node].guests.remove(&pid) {
             self.truth.last_words.insert(pid, guest.written);
+            self.truth.last_sent.insert(pid, guest.sent);
         }
     }
 
@@ -331,7 +351,8 @@ impl World {
         let Some(node) = (0..size).map(|k| (node + k) % size).find(up) else { return };
         if let WishFor::Spawn = wish {
             let home = id(self.rng.below(size as u64) as usize);
-            self.wish(node, Wish::Spawn { home, name: None });
+            let grant = if self.rng.chance(90) { Grant::All } else { Grant::Own };
+            self.wish(node, Wish::Spawn { home, name: None, grant });
             return;
         }
         let born = self.truth.born.len() as u64;

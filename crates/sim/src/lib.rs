@@ -15,7 +15,9 @@
 //! - output reaches its home once and in order;
 //! - a source lets go of its image only when the target has said that it runs, or the record has
 //!   moved on;
-//! - each wish is reported once.
+//! - each wish is reported once;
+//! - each letter of a process comes into the inbox of its receiver once and in order, none after its
+//!   sender was said to be down, and all of them before that if it ended by itself.
 //!
 //! Then faults stop, and every process must run again, have ended, or lie in its file, unless it
 //! went with the last node that held a valid image: then it must be reported lost.
@@ -23,6 +25,7 @@
 mod checks;
 mod driver;
 mod faults;
+mod letters;
 mod marks;
 mod run;
 mod world;

@@ -1,13 +1,13 @@
 //! The simulated cluster: its queue of events, its network, its disks, its crashes.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::fmt::Write as _;
 
 use protocol::{Config, Input, Instant, Machine, Registry, Rng, Rule, Rules, Span, Wish};
 use wire::{
-    Envelope, Epoch, Incarnation, Key, Message, NodeId, Offer, Outcome, Peer, Pid, Record, Reply,
-    Request, Section, Ticket, TokenHash, Write,
+    Envelope, Epoch, Incarnation, Key, Message, NodeId, Offer, Outcome, Peer, Pid, Reason, Record,
+    Reply, Request, Section, Ticket, TokenHash, Write,
 };
 
 use crate::checks::Truth;
@@ -71,6 +71,16 @@ pub(crate) struct Guest {
     pub(crate) state: GuestState,
     /// Whether the driver holds its effects back.
     pub(crate) held: bool,
+    /// Whether its image has been asked for.
+    pub(crate) imaged: bool,
+    /// How many letters it has sent to each.
+    pub(crate) sent: BTreeMap<Pid, u64>,
+    /// How many have come from each, taken or not.
+    pub(crate) arrived: BTreeMap<Pid, u64>,
+    /// Whose letters are in its inbox, and how long they are.
+    pub(crate) inbox: VecDeque<(Pid, usize)>,
+    /// Of whom it was told that they are down.
+    pub(crate) downs: BTreeMap<Pid, Reason>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -606,7 +616,17 @@ impl Node {
 
 impl Guest {
     pub(crate) fn new() -> Self {
-        Self { made: 0, written: Vec::new(), state: GuestState::Running, held: false }
+        Self {
+            made: 0,
+            written: Vec::new(),
+            state: GuestState::Running,
+            held: false,
+            imaged: false,
+            sent: BTreeMap::new(),
+            arrived: BTreeMap::new(),
+            inbox: VecDeque::new(),
+            downs: BTreeMap::new(),
+        }
     }
 }
 

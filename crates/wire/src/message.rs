@@ -8,7 +8,9 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Blob, Epoch, GroupId, NodeId, Offer, Outcome, Peer, Pid, Reply, Request};
+use crate::{
+    Blob, Epoch, GroupId, Life, Mail, NodeId, Offer, Outcome, Peer, Pid, Reason, Reply, Request,
+};
 
 /// The longest piece of output in one message.
 pub const CHUNK_BYTES_MAX: usize = 64 << 10;
@@ -158,6 +160,30 @@ pub enum Message {
         /// How it ended. Sent again whenever the errand is.
         report: Report,
     },
+    /// From process to process: letters, acknowledgements.
+    Mail(Mail),
+    /// To whoever sent mail: its receiver is not here.
+    Astray {
+        /// Who sent it.
+        to: Pid,
+        /// Whom it was for.
+        pid: Pid,
+        /// The epoch of the address that it was sent to.
+        meant: Epoch,
+    },
+    /// To a correspondent: this process has ended, and takes nothing more.
+    Down {
+        /// Who is told.
+        to: Pid,
+        /// Who has ended.
+        pid: Pid,
+        /// In which life.
+        life: Life,
+        /// How.
+        reason: Reason,
+        /// How many pieces it has sent to the one who is told; 0 if that is not known any more.
+        sent: u64,
+    },
 }
 
 /// What can be asked of a process wherever it is.
@@ -303,7 +329,10 @@ impl Message {
             | Self::Output { pid, .. }
             | Self::Ended { pid, .. }
             | Self::Acknowledged { pid, .. }
-            | Self::Errand { pid, .. } => Some(*pid),
+            | Self::Errand { pid, .. }
+            | Self::Mail(Mail { to: pid, .. })
+            | Self::Astray { pid, .. }
+            | Self::Down { pid, .. } => Some(*pid),
             Self::Ask { .. } | Self::Answer { .. } | Self::ErrandDone { .. } => None,
         }
     }
@@ -341,6 +370,9 @@ impl fmt::Display for Message {
             Self::ErrandDone { ticket, report } => {
                 write!(f, "errand-done({} {report:?})", ticket.0)
             }
+            Self::Mail(mail) => write!(f, "{mail}"),
+            Self::Astray { to, pid, meant } => write!(f, "astray({pid}@{meant} for {to})"),
+            Self::Down { to, pid, reason, .. } => write!(f, "down({pid} {reason} for {to})"),
         }
     }
 }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Blob, Epoch, NodeId, Offer, Owner, Pid, Stream};
+use crate::{Blob, Epoch, Letters, NodeId, Offer, Owner, Pid, Stream};
 
 /// What the protocol knows about a process. Opaque to engine and driver, who carry it in the image.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -26,4 +26,6 @@ pub struct Section {
     pub acknowledged: u64,
     /// The output that it has not, in order.
     pub output: Vec<(Stream, Blob)>,
+    /// What is under way between it and others.
+    pub letters: Letters,
 }

@@ -66,7 +66,8 @@ pub(crate) async fn run(
     }
     let code = node.code(asker, request.program).await?;
     let start = start(code, &request);
-    let wish = Wish::Spawn { home: node.me.node, name: request.name.clone() };
+    let wish =
+        Wish::Spawn { home: node.me.node, name: request.name.clone(), grant: wire::Grant::Own };
     let answer = node.events.wish(wish, Cargo::Start(Box::new(start)));
     let pid = match answer.await.map_err(|_| ending())? {
         Answer::Report(Report::Spawned(pid)) => pid,

@@ -319,6 +319,7 @@ fn copy_section(pid: Pid, epoch: Epoch, home: NodeId) -> Section {
         name: None,
         acknowledged: 0,
         output: Vec::new(),
+        letters: wire::Letters::default(),
     }
 }
 

@@ -50,6 +50,8 @@ impl Driver {
             @ (Output::OpenLog { .. } | Output::Deliver { .. } | Output::Conclude { .. }) => {
                 self.write_log(output);
             }
+            // No guest sends yet.
+            Output::Inbox { .. } | Output::Down { .. } | Output::SendRoom(_) => (),
             Output::Members => self.on_members(),
             Output::Expelled => self.expelled = true,
         }

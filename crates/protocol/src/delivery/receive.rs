@@ -1,0 +1,291 @@
+//! The receiver's side: each piece once, in order, and into the inbox if there is room.
+
+use alloc::vec::Vec;
+
+use wire::{Address, Got, Mail, Peer, Pid, Piece, Share, letter_cost};
+
+use super::pair::{In, piece_bytes};
+use super::{EARLY_BYTES_MAX, EARLY_MAX, INBOX_COST_MAX, WINDOW, newer};
+use crate::process::Phase;
+use crate::{Instant, Machine, Output, Rule};
+
+/// How pieces are taken.
+#[derive(Clone, Copy)]
+struct How {
+    /// Whether letters may go into the inbox now.
+    takes: bool,
+    once: bool,
+    in_order: bool,
+}
+
+impl Machine {
+    /// Mail for a process that is, or was, or will be here.
+    pub(crate) fn mail_arrived(&mut self, now: Instant, from: Peer, mail: Mail) {
+        let pid = mail.to;
+        let Some(process) = self.processes.get(&pid) else {
+            if self.incoming.contains_key(&pid) {
+                return;
+            }
+            return match self.post.tombs.get(&pid).copied() {
+                Some(reason) => self.say_down(from, mail.from, pid, wire::Life(0), reason, 0),
+                None => self.say_astray(from, &mail),
+            };
+        };
+        let address = Address { epoch: mail.epoch, peer: from };
+        match process.phase {
+            Phase::Ending => {
+                if let Some(got) = mail.got {
+                    self.got(now, address, pid, mail.from, got);
+                }
+                if !mail.pieces.is_empty() || mail.ask {
+                    self.answer_ended(from, pid, mail.from);
+                }
+            }
+            // Its next place will answer, or this one when the move is over.
+            Phase::Offered(_) | Phase::Storing { .. } | Phase::Kept(_) => (),
+            Phase::Running | Phase::Preparing(_) | Phase::Freezing(_) | Phase::Muted(_) => {
+                if let Some(got) = mail.got {
+                    self.got(now, address, pid, mail.from, got);
+                }
+                self.pieces_arrived(now, address, mail);
+            }
+        }
+    }
+
+    fn pieces_arrived(&mut self, now: Instant, address: Address, mail: Mail) {
+        let how = self.how(mail.to);
+        let final_word = self.rules.keep(Rule::DownIsFinal);
+        let Some(process) = self.processes.get_mut(&mail.to) else { return };
+        let Some(pair) = process.delivery.pair(now, mail.from) else { return };
+        if newer(pair.at, address) {
+            pair.at = Some(address);
+        }
+        if mail.pieces.is_empty() && !mail.ask {
+            return;
+        }
+        pair.from.owed = true;
+        if mail.life < pair.from.life || (pair.down.is_some() && final_word) {
+            return self.soil(mail.to, mail.from);
+        }
+        if pair.from.life < mail.life {
+            process.delivery.drop_early(mail.from);
+            if let Some(pair) = process.delivery.pairs.get_mut(&mail.from) {
+                pair.from.restart(mail.life);
+                pair.from.owed = true;
+            }
+        }
+        let mut taken = Vec::new();
+        let mut number = mail.first;
+        for piece in mail.pieces {
+            process.delivery.piece_arrived(mail.from, number, piece, how, &mut taken);
+            number = number.saturating_add(1);
+        }
+        self.into_inbox(now, mail.to, mail.from, taken);
+        self.soil(mail.to, mail.from);
+    }
+
+    /// What was held while nothing could be taken.
+    pub(super) fn take_early(&mut self, now: Instant, pid: Pid, other: Pid) {
+        let how = self.how(pid);
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let mut taken = Vec::new();
+        process.delivery.take_early(other, how, &mut taken);
+        if let Some(pair) = process.delivery.pairs.get_mut(&other) {
+            pair.from.owed |= !taken.is_empty();
+        }
+        self.into_inbox(now, pid, other, taken);
+        self.soil(pid, other);
+    }
+
+    fn how(&self, pid: Pid) -> How {
+        How {
+            takes: self.processes.get(&pid).is_some_and(|process| self.takes(process)),
+            once: self.rules.keep(Rule::LetterOnce),
+            in_order: self.rules.keep(Rule::LettersInOrder),
+        }
+    }
+
+    fn into_inbox(&mut self, now: Instant, pid: Pid, from: Pid, taken: Vec<Piece>) {
+        for piece in taken {
+            match piece {
+                Piece::Letter(letter) | Piece::Part(letter) => {
+                    self.put(Output::Inbox { pid, from, letter });
+                }
+                Piece::End(reason) => self.correspondent_down(now, pid, from, reason),
+            }
+        }
+    }
+
+    /// A guest has taken letters out of its inbox: their sender may send more.
+    pub(crate) fn guest_took(&mut self, pid: Pid, from: Pid, letters: u64, bytes: u64) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let delivery = &mut process.delivery;
+        let Some(pair) = delivery.pairs.get_mut(&from) else { return };
+        let per_letter = letter_cost(0).saturating_mul(letters);
+        let cost = bytes.saturating_add(per_letter).min(pair.from.inbox);
+        pair.from.inbox -= cost;
+        pair.from.taken = pair.from.taken.saturating_add(cost);
+        delivery.inbox -= cost;
+        let worth_telling = WINDOW / 2 <= pair.from.allowed().saturating_sub(pair.from.promised);
+        let allowed = pair.from.allowed();
+        let over = pair.down.is_some();
+        let mut tell = Vec::new();
+        if delivery.inbox <= INBOX_COST_MAX / 2 {
+            tell.append(&mut delivery.turned);
+        }
+        if !over && !self.wake_sender_here(pid, from, allowed) && worth_telling {
+            tell.push(from);
+        }
+        for other in tell {
+            if let Some(pair) = self.pair_of(pid, other) {
+                pair.from.owed = true;
+                self.soil(pid, other);
+            }
+        }
+    }
+
+    /// Tells a sender on this node that it may send. False if it is elsewhere.
+    fn wake_sender_here(&mut self, pid: Pid, from: Pid, allowed: u64) -> bool {
+        let speaks = self.processes.get(&pid).is_some_and(|process| self.speaks(process));
+        let Some(sender) = self.processes.get_mut(&from) else { return false };
+        let life = sender.delivery.life;
+        let Some(pair) = sender.delivery.pairs.get_mut(&pid).filter(|_| speaks) else {
+            return false;
+        };
+        let spent = pair.out.is_spent();
+        pair.out.acknowledge(Got { life, next: 0, allowed, again: false });
+        if spent && !pair.out.is_spent() {
+            self.put(Output::SendRoom(from));
+        }
+        true
+    }
+}
+
+impl super::Delivery {
+    /// One piece: taken, held, or left to be repeated.
+    fn piece_arrived(
+        &mut self,
+        other: Pid,
+        number: u64,
+        piece: Piece,
+        how: How,
+        taken: &mut Vec<Piece>,
+    ) {
+        let assembling = self.assembling;
+        let Some(pair) = self.pairs.get_mut(&other) else { return };
+        let from = &mut pair.from;
+        if number < from.next {
+            if !how.once && matches!(piece, Piece::Letter(_)) && how.takes {
+                taken.push(piece);
+            }
+            return;
+        }
+        if !how.in_order && how.takes && matches!(piece, Piece::Letter(_)) {
+            from.next = number.saturating_add(1);
+            return taken.push(piece);
+        }
+        let whole = !matches!(piece, Piece::Part(_));
+        if number == from.next && whole && how.takes && from.early.is_empty() {
+            return self.take(other, piece, 1, taken);
+        }
+        let bytes = piece_bytes(&piece);
+        let full = EARLY_BYTES_MAX < self.early_bytes + bytes && assembling != Some(other);
+        if from.next.saturating_add(EARLY_MAX) <= number || (full && assembling.is_some()) {
+            from.turned = true;
+            return;
+        }
+        if full {
+            self.assembling = Some(other);
+        }
+        if from.early.insert(number, piece).is_none() {
+            self.early_bytes += bytes;
+        }
+        self.take_early(other, how, taken);
+    }
+
+    /// Takes what has become complete.
+    fn take_early(&mut self, other: Pid, how: How, taken: &mut Vec<Piece>) {
+        while how.takes
+            && let Some(pair) = self.pairs.get_mut(&other)
+            && let Some((piece, pieces)) = pair.from.assembled()
+        {
+            let before = pair.from.next;
+            self.take(other, piece, pieces, taken);
+            let Some(pair) = self.pairs.get_mut(&other) else { return };
+            if pair.from.next == before {
+                return;
+            }
+            let rest = pair.from.early.split_off(&pair.from.next);
+            let done = core::mem::replace(&mut pair.from.early, rest);
+            self.early_bytes -= done.values().map(piece_bytes).sum::<usize>();
+        }
+        let empty = self.pairs.get(&other).is_none_or(|pair| pair.from.early.is_empty());
+        if empty && self.assembling == Some(other) {
+            self.assembling = None;
+        }
+    }
+
+    /// A letter whose turn it is goes into the inbox, or is turned away.
+    fn take(&mut self, other: Pid, piece: Piece, pieces: u64, taken: &mut Vec<Piece>) {
+        let cost = match &piece {
+            Piece::Letter(share) | Piece::Part(share) => letter_cost(share.len()),
+            Piece::End(_) => 0,
+        };
+        let room = cost == 0 || self.has_room(cost);
+        let Some(pair) = self.pairs.get_mut(&other) else { return };
+        let from = &mut pair.from;
+        if !room {
+            from.turned = true;
+            if !self.turned.contains(&other) {
+                self.turned.push(other);
+            }
+            return;
+        }
+        from.next = from.next.saturating_add(pieces);
+        from.inbox = from.inbox.saturating_add(cost);
+        self.inbox = self.inbox.saturating_add(cost);
+        taken.push(piece);
+    }
+
+    /// What was held of one that is no more.
+    pub(super) fn drop_early(&mut self, other: Pid) {
+        if let Some(pair) = self.pairs.get_mut(&other) {
+            let held = core::mem::take(&mut pair.from.early);
+            self.early_bytes -= held.values().map(piece_bytes).sum::<usize>();
+        }
+        if self.assembling == Some(other) {
+            self.assembling = None;
+        }
+    }
+}
+
+impl In {
+    /// The next letter, if all of it is here, and of how many pieces it is.
+    fn assembled(&self) -> Option<(Piece, u64)> {
+        let mut pieces = 0;
+        for (number, piece) in self.early.range(self.next..) {
+            if *number != self.next.saturating_add(pieces) {
+                return None;
+            }
+            pieces += 1;
+            match piece {
+                Piece::Part(_) => (),
+                Piece::Letter(share) if pieces == 1 => {
+                    return Some((Piece::Letter(share.clone()), 1));
+                }
+                Piece::Letter(_) => {
+                    let parts = self.early.range(self.next..=*number);
+                    let mut bytes = Vec::new();
+                    for (_, part) in parts {
+                        if let Piece::Part(share) | Piece::Letter(share) = part {
+                            bytes.extend_from_slice(share);
+                        }
+                    }
+                    return Some((Piece::Letter(Share::from(bytes)), pieces));
+                }
+                Piece::End(_) => return Some((piece.clone(), pieces)),
+            }
+        }
+        None
+    }
+}

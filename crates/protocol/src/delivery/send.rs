@@ -1,0 +1,262 @@
+//! The sender's side: a guest's letter, credit, and what is said and said again.
+
+use wire::{Address, Got, LETTER_BYTES_MAX, Mail, Message, Peer, Pid, Share, letter_cost};
+
+use super::{MaySend, UNACKNOWLEDGED_COST_MAX, Unsendable, newer};
+use crate::machine::{RETRY, Timer};
+use crate::process::Phase;
+use crate::{Instant, Machine, Output, Rule, Span};
+
+/// A letter that has been said this often in vain makes its sender ask the registry.
+const TRIES_BEFORE_SEEKING: u32 = 2;
+
+/// What is said in vain is said half as often each time, down to once in this many retries.
+const BACKOFF_MAX: u32 = 3;
+
+impl Machine {
+    /// Whether a guest may send so many bytes to `to` now. What this allows,
+    /// [`Input::Send`](crate::Input::Send) takes.
+    #[must_use]
+    pub fn may_send(&self, pid: Pid, to: Pid, bytes: usize) -> MaySend {
+        let Some(process) = self.processes.get(&pid) else {
+            return MaySend::No(Unsendable::NotHere);
+        };
+        match process.phase {
+            Phase::Running | Phase::Preparing(_) | Phase::Freezing(_) | Phase::Muted(_) => (),
+            _ => return MaySend::No(Unsendable::NotHere),
+        }
+        let delivery = &process.delivery;
+        if LETTER_BYTES_MAX < bytes {
+            return MaySend::No(Unsendable::TooLong);
+        }
+        if pid.group != to.group && !delivery.grant.covers(to.group) {
+            return MaySend::No(Unsendable::Denied);
+        }
+        let Some(pair) = delivery.pairs.get(&to) else {
+            return match delivery.pairs.len() < super::CORRESPONDENTS_MAX {
+                true => MaySend::Yes,
+                false => MaySend::No(Unsendable::Busy),
+            };
+        };
+        if let Some(reason) = pair.closed {
+            return MaySend::No(Unsendable::Down(reason));
+        }
+        if UNACKNOWLEDGED_COST_MAX <= delivery.unacknowledged
+            || (pair.out.is_spent() && self.allowed_here(pid, to) <= pair.out.spent)
+        {
+            return MaySend::Wait;
+        }
+        MaySend::Yes
+    }
+
+    /// What a receiver on this node allows, without being asked.
+    fn allowed_here(&self, pid: Pid, to: Pid) -> u64 {
+        let receiver = self.processes.get(&to).filter(|receiver| self.takes(receiver));
+        let pair = receiver.and_then(|receiver| receiver.delivery.pairs.get(&pid));
+        pair.map_or(0, |pair| pair.from.allowed())
+    }
+
+    /// A guest sends a letter. One that [`may_send`](Self::may_send) refuses is dropped; one that
+    /// should have waited is taken.
+    pub(crate) fn guest_sends(&mut self, now: Instant, pid: Pid, to: Pid, letter: Share) {
+        if let MaySend::No(_) = self.may_send(pid, to, letter.len()) {
+            return;
+        }
+        if self.hand_over(now, pid, to, &letter) {
+            return;
+        }
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let Some(pair) = process.delivery.pair(now, to) else { return };
+        let cost = letter_cost(letter.len());
+        pair.out.push(letter);
+        process.delivery.unacknowledged += cost;
+        self.soil(pid, to);
+    }
+
+    /// Puts a letter straight into the inbox of a receiver on this node, if nothing is under way
+    /// that it would overtake.
+    fn hand_over(&mut self, now: Instant, pid: Pid, to: Pid, letter: &Share) -> bool {
+        let Some(sender) = self.processes.get(&pid) else { return false };
+        let life = sender.delivery.life;
+        let pair = sender.delivery.pairs.get(&to);
+        let next = pair.map_or(0, |pair| pair.out.next);
+        if !self.speaks(sender) || pair.is_some_and(|pair| !pair.out.is_empty()) {
+            return false;
+        }
+        let cost = letter_cost(letter.len());
+        let Some(receiver) = self.processes.get(&to) else { return false };
+        if !self.takes(receiver) || !receiver.delivery.has_room(cost) {
+            return false;
+        }
+        let epochs = (sender.epoch, receiver.epoch);
+        let me = self.config.me;
+        let here = |epoch| Address { epoch, peer: me };
+        // The receiver's side.
+        let Some(receiver) = self.processes.get_mut(&to) else { return false };
+        let Some(pair) = receiver.delivery.pair(now, pid) else { return false };
+        let from = &mut pair.from;
+        let fits = from.next == next && from.early.is_empty() && pair.down.is_none();
+        if !fits || (from.life != life && next != 0) {
+            return false;
+        }
+        from.life = life;
+        from.next = from.next.saturating_add(letter.pieces());
+        from.inbox = from.inbox.saturating_add(cost);
+        from.promised = from.allowed();
+        let allowed = from.promised;
+        if newer(pair.at, here(epochs.0)) {
+            pair.at = Some(here(epochs.0));
+        }
+        receiver.delivery.inbox = receiver.delivery.inbox.saturating_add(cost);
+        // The sender's side.
+        let sender = self.processes.get_mut(&pid).expect("seen above");
+        let Some(pair) = sender.delivery.pair(now, to) else {
+            unreachable!("`may_send` has seen room for it");
+        };
+        pair.out.skip(letter);
+        pair.out.allowed = pair.out.allowed.max(allowed);
+        if newer(pair.at, here(epochs.1)) {
+            pair.at = Some(here(epochs.1));
+        }
+        self.put(Output::Inbox { pid: to, from: pid, letter: letter.clone() });
+        true
+    }
+
+    /// Says what a pair has to say, to wherever the other is said to be.
+    pub(super) fn flush_pair(&mut self, now: Instant, pid: Pid, other: Pid) {
+        let Some(process) = self.processes.get(&pid) else { return };
+        let speaks = self.speaks(process);
+        let Some(pair) = self.pair_of(pid, other) else { return };
+        pair.dirty = false;
+        if !speaks {
+            return;
+        }
+        let open = !pair.out.is_empty() || pair.out.ask;
+        if !open && !pair.from.owed {
+            return;
+        }
+        match self.destination(pid, other) {
+            Some(to) => self.say_pair(pid, other, to),
+            // Whoever waits for an acknowledgement asks for it again.
+            None if open && !self.incoming.contains_key(&other) => self.seek(now, pid, other),
+            None => (),
+        }
+        self.arm_pair(now, pid, other);
+    }
+
+    /// Where to say it. `None` if nobody knows, or if it is just arriving here.
+    fn destination(&mut self, pid: Pid, other: Pid) -> Option<Address> {
+        let me = self.config.me;
+        if let Some(there) = self.processes.get(&other) {
+            return Some(Address { epoch: there.epoch, peer: me });
+        }
+        let at = self.pair_of(pid, other)?.at?;
+        (at.peer != me && !self.gone(at.peer)).then_some(at)
+    }
+
+    fn say_pair(&mut self, pid: Pid, other: Pid, to: Address) {
+        let keeps = self.rules.keep(Rule::KeepUnacknowledged);
+        let early_counts = !self.rules.keep(Rule::InboxThenAcknowledged);
+        loop {
+            let Some(process) = self.processes.get_mut(&pid) else { return };
+            let (life, epoch) = (process.delivery.life, process.epoch);
+            let Some(pair) = process.delivery.pairs.get_mut(&other) else { return };
+            let (first, pieces) = pair.out.unsaid();
+            let ask = core::mem::take(&mut pair.out.ask);
+            let from = &mut pair.from;
+            let got = core::mem::take(&mut from.owed).then(|| Got {
+                life: from.life,
+                next: from.next + if early_counts { from.early.len() as u64 } else { 0 },
+                allowed: from.allowed(),
+                again: core::mem::take(&mut from.turned),
+            });
+            from.promised = from.allowed();
+            if pieces.is_empty() && !ask && got.is_none() {
+                break;
+            }
+            let meant = to.epoch;
+            let mail = Mail { from: pid, life, epoch, to: other, meant, first, pieces, ask, got };
+            self.send(to.peer, Message::Mail(mail));
+        }
+        if !keeps && let Some(process) = self.processes.get_mut(&pid) {
+            let waited = process.delivery.pairs.get_mut(&other).map_or(0, |pair| pair.out.clear());
+            process.delivery.unacknowledged -= waited;
+        }
+    }
+
+    /// Sees to it that what needs an answer is said again.
+    fn arm_pair(&mut self, now: Instant, pid: Pid, other: Pid) {
+        let jitter = self.config.rng.below(RETRY.0 / 4);
+        let Some(pair) = self.pair_of(pid, other) else { return };
+        let out = &mut pair.out;
+        if out.retry_at.is_none() && (!out.is_empty() || out.is_spent()) {
+            let wait = (RETRY.0 << out.tries.min(BACKOFF_MAX)) + jitter;
+            let at = now + Span(wait);
+            out.retry_at = Some(at);
+            self.arm(at, Timer::Mail(pid, other));
+        }
+    }
+
+    pub(crate) fn wake_mail(&mut self, now: Instant, pid: Pid, other: Pid) {
+        let probes = self.rules.keep(Rule::AskForCredit);
+        let again = self.rules.keep(Rule::SayAgain);
+        let Some(pair) = self.pair_of(pid, other) else { return };
+        let out = &mut pair.out;
+        if out.retry_at.is_none_or(|at| now < at) || !again {
+            return;
+        }
+        out.retry_at = None;
+        if pair.closed.is_some() {
+            return;
+        }
+        if !out.is_empty() {
+            out.rewind();
+        } else if out.is_spent() && probes {
+            out.ask = true;
+        } else {
+            out.tries = 0;
+            return;
+        }
+        out.tries = out.tries.saturating_add(1);
+        if TRIES_BEFORE_SEEKING <= out.tries && !self.processes.contains_key(&other) {
+            self.seek(now, pid, other);
+        }
+        self.soil(pid, other);
+        self.bury(now, pid);
+    }
+
+    /// The receiver's word.
+    pub(super) fn got(&mut self, now: Instant, from: Address, pid: Pid, other: Pid, got: Got) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        if got.life != process.delivery.life {
+            return;
+        }
+        let full = UNACKNOWLEDGED_COST_MAX <= process.delivery.unacknowledged;
+        let Some(pair) = process.delivery.pairs.get_mut(&other) else { return };
+        let spent = pair.out.is_spent();
+        let done = pair.out.acknowledge(got);
+        if newer(pair.at, from) {
+            pair.at = Some(from);
+        }
+        let room = spent && !pair.out.is_spent();
+        process.delivery.unacknowledged -= done;
+        let room = room || (full && process.delivery.unacknowledged < UNACKNOWLEDGED_COST_MAX);
+        if room && !matches!(process.phase, Phase::Ending) {
+            self.put(Output::SendRoom(pid));
+        }
+        if got.again {
+            self.soil(pid, other);
+        }
+        self.bury(now, pid);
+    }
+
+    pub(super) fn pair_of(&mut self, pid: Pid, other: Pid) -> Option<&mut super::Pair> {
+        self.processes.get_mut(&pid)?.delivery.pairs.get_mut(&other)
+    }
+
+    /// Tells of a process that is not here.
+    pub(super) fn say_astray(&mut self, to: Peer, mail: &Mail) {
+        let message = Message::Astray { to: mail.from, pid: mail.to, meant: mail.meant };
+        self.send(to, message);
+    }
+}

@@ -1,0 +1,167 @@
+//! Guests that write to each other: what they send, what they must get, and what they may be told.
+
+use protocol::{Input, MaySend, Unsendable};
+use wire::{Pid, Reason, Share};
+
+use crate::world::{GuestState, World};
+
+/// A letter says who sent it to whom, and which it is; the rest only takes room.
+const HEAD_BYTES: usize = 32;
+
+impl World {
+    /// A guest takes some of what is in its inbox.
+    pub(crate) fn guest_takes(&mut self, node: usize, pid: Pid) {
+        let waiting = self.nodes[node].guests.get(&pid).map_or(0, |guest| guest.inbox.len());
+        let all = self.truth.quiet || self.rng.chance(30);
+        let count = if all { waiting } else { self.rng.below(3) as usize };
+        for _ in 0..count {
+            let guest = self.nodes[node].guests.get_mut(&pid);
+            let Some(guest) = guest.filter(|guest| guest.state == GuestState::Running) else {
+                return;
+            };
+            let Some((from, bytes)) = guest.inbox.pop_front() else { return };
+            self.feed(node, Input::Took { pid, from, letters: 1, bytes: bytes as u64 });
+        }
+    }
+
+    /// A guest sends a letter to whomever it likes.
+    pub(crate) fn guest_sends(&mut self, node: usize, pid: Pid) {
+        let to = self.truth.born[self.rng.below(self.truth.born.len() as u64) as usize];
+        let bytes = HEAD_BYTES
+            + match self.rng.below(100) {
+                0..75 => self.rng.below(60) as usize,
+                75..93 => self.rng.below(6_000) as usize,
+                93..99 => self.rng.below(200_000) as usize,
+                _ => self.rng.below(700_000) as usize,
+            };
+        let Some(machine) = &self.nodes[node].machine else { return };
+        match machine.may_send(pid, to, bytes) {
+            MaySend::Yes => (),
+            MaySend::Wait => return self.marks.mark("a sender waits for credit"),
+            MaySend::No(Unsendable::Denied) => return self.marks.mark("a letter denied"),
+            MaySend::No(Unsendable::Down(_)) => {
+                return self.marks.mark("a letter to one that is down");
+            }
+            MaySend::No(_) => return,
+        }
+        let Some(guest) = self.nodes[node].guests.get_mut(&pid) else { return };
+        let sent = guest.sent.entry(to).or_default();
+        let letter = letter(pid, to, *sent, bytes);
+        *sent += 1;
+        self.marks.mark("a letter sent");
+        self.feed(node, Input::Send { pid, to, letter });
+    }
+
+    /// A letter comes: it must be the next one of its sender.
+    pub(crate) fn inbox(&mut self, node: usize, pid: Pid, from: Pid, found: &Share) {
+        let Some(guest) = self.nodes[node].guests.get_mut(&pid) else { return };
+        let arrived = guest.arrived.entry(from).or_default();
+        let expected = letter(from, pid, *arrived, found.len());
+        let problem = if *found != expected {
+            let (number, arrived) = (number(found), *arrived);
+            format!("{pid} gets letter {number} of {from}, and {arrived} have come before")
+        } else if guest.held {
+            format!("{pid} holds its effects back, and gets a letter of {from}")
+        } else if guest.imaged {
+            format!("{pid} gets a letter of {from}, and its image is on its way")
+        } else if guest.downs.contains_key(&from) {
+            format!("{pid} gets a letter of {from}, after it was told that that is down")
+        } else {
+            *arrived += 1;
+            guest.inbox.push_back((from, found.len()));
+            return self.marks.mark("a letter arrived");
+        };
+        self.fail(problem);
+    }
+
+    /// A correspondent is down: it must be, and its last letter must have come.
+    pub(crate) fn correspondent_down(&mut self, node: usize, pid: Pid, of: Pid, reason: Reason) {
+        let running = self.running(of);
+        let Some(guest) = self.nodes[node].guests.get_mut(&pid) else { return };
+        let arrived = guest.arrived.get(&of).copied().unwrap_or(0);
+        let again = guest.downs.insert(of, reason).is_some();
+        let last = self.truth.last_sent.get(&of).and_then(|sent| sent.get(&pid)).copied();
+        let problem = if again {
+            format!("{pid} is told twice that {of} is down")
+        } else if !running.is_empty() {
+            format!("{pid} is told that {of} is down ({reason}), and it runs on {running:?}")
+        } else if !matches!(reason, Reason::Lost(_)) && last.is_some_and(|last| last != arrived) {
+            format!(
+                "{pid} is told that {of} is down ({reason}) after {arrived} of {last:?} letters"
+            )
+        } else {
+            return self.marks.mark(match reason {
+                Reason::Lost(_) => "down: lost",
+                Reason::NoProcess => "down: noproc",
+                _ => "down: ended",
+            });
+        };
+        self.fail(problem);
+    }
+
+    /// A copy that starts to run has sent whatever others have got of it.
+    pub(crate) fn unsent(&self, node: usize, pid: Pid) -> Option<Pid> {
+        let guest = &self.nodes[node].guests[&pid];
+        let others = self.nodes.iter().flat_map(|node| &node.guests);
+        let ahead = others.filter(|(other, there)| {
+            let arrived = there.arrived.get(&pid).copied().unwrap_or(0);
+            let runs = there.state == GuestState::Running;
+            runs && guest.sent.get(other).copied().unwrap_or(0) < arrived
+        });
+        ahead.map(|(other, _)| *other).next()
+    }
+
+    /// Faults are over: whatever was sent must have come, and whoever waited must be able to go on.
+    pub(crate) fn undelivered(&self, pid: Pid) -> Option<String> {
+        let [node] = self.running(pid)[..] else { return None };
+        let guest = &self.nodes[node].guests[&pid];
+        for from in &self.truth.born {
+            let arrived = guest.arrived.get(from).copied().unwrap_or(0);
+            let down = guest.downs.get(from);
+            let sent = match self.running(*from)[..] {
+                [there] => self.nodes[there].guests[from].sent.get(&pid).copied(),
+                _ if matches!(down, Some(Reason::Lost(_))) => continue,
+                _ => {
+                    // It may have gone while its last letters were on their way.
+                    let last = self.truth.last_sent.get(from).and_then(|sent| sent.get(&pid));
+                    let rests = self.place(*from).owner == wire::Owner::File;
+                    // Of one that was lost only those hear who write to it, or thought it there.
+                    let lost =
+                        self.truth.lost.contains(from) || self.truth.doomed.contains(&from.group);
+                    if down.is_none() && 0 < arrived && !rests && !lost {
+                        return Some(format!("{pid} was not told that {from} is down"));
+                    }
+                    if down.is_none() { continue } else { last.copied() }
+                }
+            };
+            let sent = sent.unwrap_or(0);
+            let was_in_image = self.running(*from).is_empty() && sent == 0;
+            if arrived != sent && !was_in_image {
+                return Some(format!("{pid} got {arrived} of {sent} letters of {from}"));
+            }
+        }
+        let machine = self.nodes[node].machine.as_ref()?;
+        let waits =
+            self.truth.born.iter().find(|to| machine.may_send(pid, **to, 1) == MaySend::Wait);
+        // One that rests cannot take anything.
+        let waits = waits.filter(|to| !self.running(**to).is_empty());
+        waits.map(|to| format!("{pid} still waits to send to {to}"))
+    }
+}
+
+/// The letter of this number, of this length.
+fn letter(from: Pid, to: Pid, number: u64, bytes: usize) -> Share {
+    let mut letter = Vec::with_capacity(bytes);
+    for (pid, value) in [(from, number), (to, bytes as u64)] {
+        letter.extend((pid.group.0 as u32).to_le_bytes());
+        letter.extend(pid.index.to_le_bytes());
+        letter.extend(value.to_le_bytes());
+    }
+    // Parts that have changed places are seen, too.
+    letter.extend((HEAD_BYTES..bytes.max(HEAD_BYTES)).map(|at| (at >> 12) as u8));
+    Share::from(letter)
+}
+
+fn number(letter: &Share) -> u64 {
+    letter.get(8..16).map_or(u64::MAX, |n| u64::from_le_bytes(n.try_into().expect("8 bytes")))
+}
