@@ -1,4 +1,5 @@
-//! One node as a state machine, and the registry as another: moves, epochs, members, output, kills.
+//! One node as a state machine, and the registry as another: moves, epochs, members, output, letters,
+//! kills.
 //!
 //! Nothing here does I/O or reads a clock. A driver feeds a [`Machine`] one [`Input`] at a time with
 //! [`Machine::handle`], drains [`Machine::poll`] until `None`, doing each [`Output`] in order, and
@@ -33,11 +34,31 @@
 //! | `Release(pid, epoch)` | lets held effects go | nothing |
 //! | `Kill(pid)` | ends the guest, or lets a frozen one go | `Ended`; nothing for a frozen one |
 //! | `OutputRoom(pid)` | lets a guest go on that waits for [`Machine::output_room`] | nothing |
+//! | `Inbox { pid, from, letter }` | puts it behind all that is in the guest's inbox, wakes the guest | `Took` when the guest has taken it |
+//! | `Down { pid, of, reason }` | tells the guest, behind all that is in its inbox, if it wants to know | nothing |
+//! | `SendRoom(pid)` | lets a guest go on that waits for [`Machine::may_send`] | nothing |
 //! | `OpenLog { pid, base }` | opens or makes the log file | `LogOpened` |
 //! | `Deliver {..}` | appends, shows it at the terminal | `Delivered` |
 //! | `Conclude {..}` | writes the end, tells the terminal | `Delivered` with `ended` |
 //! | `Members` | connects to new members, drops links to gone ones | nothing |
 //! | `Expelled` | stops the daemon | nothing |
+
+//! # Whose a letter is
+//!
+//! A guest sends when [`Machine::may_send`] says `Yes`, by [`Input::Send`]; from then on the letter is
+//! the machine's, and travels in the [`Section`](wire::Section) until the receiver has acknowledged
+//! it. At `Output::Inbox` it becomes the receiving guest's: the driver keeps the inbox as it keeps
+//! unread input, and the image carries it. So that each letter is in just one of the two:
+//!
+//! - `Inbox` and `Down` are done in order with all other outputs. They come for guests that run and,
+//!   until `Transfer` or `Store`, for guests that are frozen already: **the inbox goes into the image
+//!   as it is when `Transfer` or `Store` is done, not as it was at the freeze.**
+//! - After `Transfer` or `Store` none comes before `Resume`; for a guest that runs `held` none comes
+//!   before `Release`. A held guest may take what is in its inbox and send: both are fed at once, and
+//!   the machine holds back what follows.
+//! - `Send` and `Took` are fed in the order in which the guest did them, and before `Frozen`.
+//! - An `Inbox` for a guest that has ended since is dropped.
+//! - Outputs may be drained after several inputs: what goes to one correspondent then goes together.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -6,9 +6,16 @@ use sim::Marks;
 
 /// What must have happened at least once, or the seeds have shown nothing.
 const RARE: &[&str] = &[
+    "a letter arrived",
+    "a letter denied",
+    "a letter to one that is down",
     "a message of a move lost",
+    "a sender waits for credit",
     "a stream broke",
     "cancelled",
+    "down: ended",
+    "down: lost",
+    "down: noproc",
     "dropped",
     "fault: crash at a step",
     "fault: link cut at a step",

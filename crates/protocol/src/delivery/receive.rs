@@ -80,7 +80,7 @@ impl Machine {
             process.delivery.piece_arrived(mail.from, number, piece, how, &mut taken);
             number = number.saturating_add(1);
         }
-        self.into_inbox(now, mail.to, mail.from, taken);
+        self.fill_inbox(now, mail.to, mail.from, taken);
         self.soil(mail.to, mail.from);
     }
 
@@ -93,7 +93,7 @@ impl Machine {
         if let Some(pair) = process.delivery.pairs.get_mut(&other) {
             pair.from.owed |= !taken.is_empty();
         }
-        self.into_inbox(now, pid, other, taken);
+        self.fill_inbox(now, pid, other, taken);
         self.soil(pid, other);
     }
 
@@ -105,7 +105,7 @@ impl Machine {
         }
     }
 
-    fn into_inbox(&mut self, now: Instant, pid: Pid, from: Pid, taken: Vec<Piece>) {
+    fn fill_inbox(&mut self, now: Instant, pid: Pid, from: Pid, taken: Vec<Piece>) {
         for piece in taken {
             match piece {
                 Piece::Letter(letter) | Piece::Part(letter) => {
