@@ -106,16 +106,18 @@ fn processes(list: &[ProcessSummary]) -> Table {
         ("MOVES", Align::Right),
     ]);
     for process in list {
+        let here = is_here(&process.state);
+        let known = |text: String| if here { text } else { "-".to_owned() };
         table.row([
             process.pid.to_string(),
             process.name.clone().unwrap_or_else(|| "-".to_owned()),
             process.program.clone(),
             process.node.clone(),
             state(&process.state),
-            bytes(process.memory_bytes),
+            known(bytes(process.memory_bytes)),
             millis(process.age_ms),
-            millis(process.cpu_ms),
-            process.moves.to_string(),
+            known(millis(process.cpu_ms)),
+            known(process.moves.to_string()),
         ]);
     }
     table
@@ -169,6 +171,17 @@ fn state(state: &ProcessState) -> String {
     }
 }
 
+/// Whether some node has the process, and says what it uses. Of others only their output is kept.
+fn is_here(state: &ProcessState) -> bool {
+    match state {
+        ProcessState::Unreachable | ProcessState::Filed | ProcessState::Ended { .. } => false,
+        ProcessState::Running
+        | ProcessState::Waiting { .. }
+        | ProcessState::Moving { .. }
+        | ProcessState::Frozen => true,
+    }
+}
+
 fn ended(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Exited { code } => format!("exited ({code})"),
@@ -190,14 +203,18 @@ fn process_pairs(process: &ProcessDetail) -> Vec<(&'static str, String)> {
         ("arguments", process.args.iter().skip(1).cloned().collect::<Vec<_>>().join(" ")),
         ("node", summary.node.clone()),
         ("state", state(&summary.state)),
-        ("memory", memory(summary.memory_bytes, process.memory_bytes_max)),
         ("age", millis(summary.age_ms)),
-        ("computed", millis(summary.cpu_ms)),
         ("output", bytes(process.output_bytes)),
-        ("moves", summary.moves.to_string()),
-        ("epoch", process.epoch.to_string()),
-        ("code", process.code.to_string()),
     ];
+    if is_here(&summary.state) {
+        pairs.extend([
+            ("memory", memory(summary.memory_bytes, process.memory_bytes_max)),
+            ("computed", millis(summary.cpu_ms)),
+            ("moves", summary.moves.to_string()),
+            ("epoch", process.epoch.to_string()),
+            ("code", process.code.to_string()),
+        ]);
+    }
     if let ProcessState::Ended { outcome: Outcome::Trapped { message, backtrace } } = &summary.state
     {
         pairs.push(("trap", message.clone()));
@@ -229,6 +246,10 @@ fn directory(used: &DirUse) -> String {
 fn status_pairs(status: &StatusReply) -> Vec<(&'static str, String)> {
     let node = &status.node;
     let answers = if status.registry.answers { "answers" } else { "does not answer" };
+    let members = match status.members {
+        1 => "1 member".to_owned(),
+        members => format!("{members} members"),
+    };
     vec![
         ("node", format!("{} (n{}, start {})", node.name, node.number, node.incarnation)),
         ("state", node_state(node.state).to_owned()),
@@ -238,7 +259,7 @@ fn status_pairs(status: &StatusReply) -> Vec<(&'static str, String)> {
         ("version", node.version.clone()),
         ("os pid", status.os_pid.to_string()),
         ("data", status.data.clone()),
-        ("cluster", format!("{} ({} members)", status.cluster, status.members)),
+        ("cluster", format!("{} ({members})", status.cluster)),
         ("registry", format!("at {} alone, which {answers}", status.registry.home)),
         (
             "",
@@ -291,7 +312,7 @@ mod tests {
         expect![[r#"
             PID     NAME  PROGRAM  NODE   STATE                         MEMORY        AGE     CPU  MOVES
             k3x9.0  -     pi.wasm  heron  running                     17.3 MiB  1 min 1 s  59.0 s     12
-            k3x9.1  web   pi.wasm  heron  exited (3)                  17.3 MiB  1 min 1 s  59.0 s     12
+            k3x9.1  web   pi.wasm  heron  exited (3)                         -  1 min 1 s       -      -
             k3xa.0  -     pi.wasm  heron  moving to osprey (offered)  17.3 MiB  1 min 1 s  59.0 s     12"#]]
         .assert_eq(&processes(&list).render(false));
     }
@@ -347,10 +368,10 @@ mod tests {
             arguments  1000
             node       heron
             state      waits for input
-            memory     17.3 MiB of 256 MiB
             age        1 min 1 s
-            computed   59.0 s
             output     1002 B
+            memory     17.3 MiB of 256 MiB
+            computed   59.0 s
             moves      12
             epoch      13
             code       0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b

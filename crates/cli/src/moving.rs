@@ -24,9 +24,7 @@ pub(crate) async fn move_process(at: &Choice, word: Move) -> Result<u8, Error> {
     bars.clear();
     match word.printing.format {
         Format::Json => say::json(&report),
-        Format::Table => {
-            say::out(&format!("{} is at {}: {}", report.pid, report.to, sentence(&report)));
-        }
+        Format::Table => say::out(&line(&report)),
     }
     Ok(0)
 }
@@ -101,6 +99,14 @@ pub(crate) async fn kill(at: &Choice, word: Kill) -> Result<u8, Error> {
     Ok(0)
 }
 
+fn line(report: &MoveReport) -> String {
+    let MoveReport { pid, from, to, .. } = report;
+    if from == to {
+        return format!("{pid} is at {to} already");
+    }
+    format!("{pid} is at {to}: {}", sentence(report))
+}
+
 /// What a move cost, in a few words.
 pub(crate) fn sentence(report: &MoveReport) -> String {
     let MoveReport { from, pause_us, total_us, image_bytes, code_bytes, .. } = report;
@@ -125,16 +131,14 @@ fn say_drain(event: &DrainEvent) {
     match event {
         DrainEvent::Plan { items } if items.is_empty() => say::out("nothing is there"),
         DrainEvent::Plan { items } => plan(items).print(),
-        DrainEvent::Moved(report) => {
-            say::out(&format!("{} is at {}: {}", report.pid, report.to, sentence(report)));
-        }
+        DrainEvent::Moved(report) => say::out(&line(report)),
         DrainEvent::Stayed { pid, error } => say::out(&format!("{pid} stayed: {error}")),
         DrainEvent::RegistryMoved { to } => say::out(&format!("the registry is at {to}")),
         DrainEvent::Drained { empty: true, moved, .. } => {
-            say::out(&format!("empty: {moved} left, the machine may be erased"));
+            say::out(&format!("empty: {moved} moved, the machine may be erased"));
         }
         DrainEvent::Drained { moved, stayed, .. } => {
-            say::out(&format!("not empty: {moved} left, {stayed} stayed"));
+            say::out(&format!("not empty: {moved} moved, {stayed} stayed"));
         }
         DrainEvent::Failed { .. } => {}
     }
@@ -190,10 +194,13 @@ mod tests {
         let compiled = sentence(&report);
         report.code_bytes = 5 << 20;
         let text = [later, compiled, sentence(&report)].join("\n");
+        report.to.clone_from(&report.from);
+        let text = [text, line(&report)].join("\n");
         expect![[r#"
             from heron, paused for 1.9 ms, 7.0 ms in all, 68.4 KiB sent
             from heron, paused for 1.9 ms, 7.0 ms in all, 68.4 KiB sent, its code was compiled there
-            from heron, paused for 1.9 ms, 7.0 ms in all, 68.4 KiB sent, 5.0 MiB of code"#]]
+            from heron, paused for 1.9 ms, 7.0 ms in all, 68.4 KiB sent, 5.0 MiB of code
+            k3x9.0 is at heron already"#]]
         .assert_eq(&text);
     }
 

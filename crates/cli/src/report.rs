@@ -40,7 +40,8 @@ impl fmt::Display for Rendered<'_> {
 impl fmt::Display for Shown<'_> {
     /// One sentence, on one line: a capital, unless it begins with a path or a quotation, and a full stop.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words: Vec<&str> = self.0.message.split_whitespace().collect();
+        let message = without_numbers(&self.0.message);
+        let words: Vec<&str> = message.split_whitespace().collect();
         let text = words.join(" ");
         let file = words.first().is_some_and(|word| word.contains(['.', '/', '_']));
         let mut chars = text.chars();
@@ -50,6 +51,22 @@ impl fmt::Display for Shown<'_> {
         }
         f.write_str(if text.ends_with(['.', '?', '!']) { "" } else { "." })
     }
+}
+
+/// A message without what Rust adds to the system's words, `(os error 2)`.
+fn without_numbers(message: &str) -> String {
+    const MARK: &str = " (os error ";
+    let mut parts = message.split(MARK);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(')') {
+            Some((number, rest)) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+                text.push_str(rest);
+            }
+            _ => text = text + MARK + part,
+        }
+    }
+    text
 }
 
 impl std::error::Error for Shown<'_> {}
@@ -87,6 +104,12 @@ mod tests {
             Error::new(ErrorCode::NoInput, "app.wasm: no such file or directory"),
             expect![[r#"
                   × app.wasm: no such file or directory.
+            "#]],
+        );
+        check(
+            Error::new(ErrorCode::Io, "a: No such file (os error 2), and b (os error x)"),
+            expect![[r#"
+                  × A: No such file, and b (os error x).
             "#]],
         );
         check(

@@ -73,6 +73,17 @@ pub(crate) fn thread_time() -> Duration {
     Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec.try_into().unwrap_or(0))
 }
 
+/// What one of our threads has used of a processor, where the system says.
+fn time_of(thread: rustix::thread::Pid) -> Option<Duration> {
+    let path = format!("/proc/self/task/{}/schedstat", thread.as_raw_nonzero());
+    let text = std::fs::read_to_string(path).ok()?;
+    Some(Duration::from_nanos(text.split_whitespace().next()?.parse().ok()?))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// How often a process that waits on its worker looks whether it could leave it.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -109,8 +120,10 @@ pub(crate) struct Outside {
     events: EventSink,
     /// [`FREEZE`] and [`KILL`].
     wants: AtomicU32,
-    /// Nanoseconds of processor time, over all nodes, up to when it last left one.
+    /// Nanoseconds of processor time, over all nodes, up to when it last left its worker.
     cpu: AtomicU64,
+    /// The thread that it is on, and what that had used of a processor when it entered.
+    on: Mutex<Option<(rustix::thread::Pid, Duration)>>,
     state: Mutex<State>,
     /// Says that something a process may wait for has changed.
     changed: Condvar,
@@ -160,12 +173,16 @@ impl World {
 
     /// A worker enters the process.
     pub(crate) fn enter(&mut self) {
-        self.since = Some(thread_time());
+        let since = thread_time();
+        self.since = Some(since);
+        *lock(&self.shared.on) = Some((rustix::thread::gettid(), since));
     }
 
     /// The worker is out again. Says what the process waits for, if it has left to wait.
     pub(crate) fn leave(&mut self) -> Option<Wait> {
         if let Some(since) = self.since.take() {
+            let mut on = lock(&self.shared.on);
+            *on = None;
             self.shared.cpu.fetch_add(nanos(thread_time() - since), Ordering::Relaxed);
         }
         self.wait.take()
@@ -258,7 +275,8 @@ impl Outside {
         let cpu = AtomicU64::new(streams.cpu);
         let state = State { node, epoch, held, streams };
         let (wants, changed) = (AtomicU32::new(0), Condvar::new());
-        Arc::new(Self { events, wants, cpu, state: Mutex::new(state), changed })
+        let on = Mutex::new(None);
+        Arc::new(Self { events, wants, cpu, on, state: Mutex::new(state), changed })
     }
 
     /// What the process is wanted to do.
@@ -277,12 +295,21 @@ impl Outside {
         self.wants.fetch_and(!bits, Ordering::SeqCst);
     }
 
+    /// Processor time up to when it last left its worker, in nanoseconds.
     pub(crate) fn cpu(&self) -> u64 {
         self.cpu.load(Ordering::Relaxed)
     }
 
+    /// Processor time up to now, asked from another thread than its worker.
+    pub(crate) fn cpu_now(&self) -> Duration {
+        // Under the lock, it neither enters nor leaves.
+        let on = lock(&self.on);
+        let now = on.and_then(|(thread, since)| time_of(thread)?.checked_sub(since));
+        Duration::from_nanos(self.cpu()) + now.unwrap_or_default()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Events of one process are said one after the other: by its worker, or by nobody.

@@ -152,7 +152,7 @@ impl Process {
         let safepoint = shared.safepoint.load(Ordering::Relaxed);
         Stats {
             status,
-            cpu: Duration::from_nanos(shared.outside.cpu()),
+            cpu: shared.outside.cpu_now(),
             memory_bytes: shared.budget.used(),
             unwinds: shared.unwinds.load(Ordering::Relaxed),
             safepoint: (safepoint != 0).then(|| Duration::from_nanos(safepoint)),

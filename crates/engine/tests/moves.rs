@@ -5,7 +5,7 @@ mod harness;
 use std::time::Duration;
 
 use engine::{Outcome, Target};
-use harness::{Trip, engines, python, resumable, rust};
+use harness::{Trip, engines, python, resumable, rust, sqlite};
 
 #[test]
 fn a_rust_program_is_the_same_wherever_it_runs() {
@@ -30,6 +30,28 @@ fn cpython_is_the_same_wherever_it_runs() {
     resumable(&engines, &program);
     let still = Trip::new(&engines[..1], Duration::MAX).run(&program);
     let moved = Trip::new(&engines, Duration::from_millis(8)).run(&program);
+    assert_eq!((&moved.outcome, &moved.output), (&still.outcome, &still.output));
+    assert!(moved.moves >= 10, "only {} moves", moved.moves);
+}
+
+#[test]
+fn sqlite_is_the_same_wherever_it_runs() {
+    let statements = "create table t(x integer primary key, y text);
+        with recursive n(i) as (select 1 union all select i + 1 from n where i < 60000)
+        insert into t select i, hex(i * i % 977) from n;
+        create index by_y on t(y);
+        select count(*), sum(x), min(y), max(y) from t where y > '3';
+        select y, count(*) from t group by y order by 2 desc, 1 limit 5;";
+    let Some(program) = sqlite(statements) else {
+        eprintln!("SQLite is not in the cache: `cargo xtask guests` brings it");
+        return;
+    };
+    let engines = engines(&[Target::Native, Target::Native]);
+    resumable(&engines, &program);
+    let still = Trip::new(&engines[..1], Duration::MAX).run(&program);
+    let moved = Trip::new(&engines, Duration::from_millis(5)).run(&program);
+    assert_eq!(still.outcome, Outcome::Exit(0));
+    assert!(still.output.lines().count() == 6, "{}", still.output);
     assert_eq!((&moved.outcome, &moved.output), (&still.outcome, &still.output));
     assert!(moved.moves >= 10, "only {} moves", moved.moves);
 }

@@ -134,7 +134,8 @@ impl Real {
     }
 
     /// clang 8 with headers and libraries at `/sys`. Preview 0 (`wasi_unstable`). Called as
-    /// `clang -cc1 -emit-obj -isysroot /sys -internal-isystem /sys/include … -o OUT -x c IN`.
+    /// `clang -cc1 -emit-obj -isysroot /sys -internal-isystem /sys/lib/clang/8.0.1/include
+    /// -internal-isystem /sys/include … -o OUT -x c IN`.
     pub fn clang(&self) -> Program {
         let mut program = self.bare("clang.wasm");
         program.dirs.push(Dir { host: self.home.join("clang/sys"), guest: "/sys".to_owned() });

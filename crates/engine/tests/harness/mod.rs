@@ -75,6 +75,13 @@ pub(crate) fn python(source: &str) -> Option<Program> {
     Some(Program { wasm, setup: Setup { args, dirs, env: program.env, ..Setup::default() } })
 }
 
+pub(crate) fn sqlite(statements: &str) -> Option<Program> {
+    let program = programs::present()?.sqlite();
+    let args = ["sqlite", ":memory:", statements].map(str::to_owned).to_vec();
+    let wasm = std::fs::read(program.wasm).expect("it is present");
+    Some(Program { wasm, setup: Setup { args, ..Setup::default() } })
+}
+
 impl<'a> Trip<'a> {
     /// From each engine to the next, staying so long.
     pub(crate) fn new(engines: &'a [Engine], stay: Duration) -> Self {

@@ -67,24 +67,24 @@ pub(crate) fn of_why(why: &Why, name: impl Fn(wire::NodeId) -> String) -> Error 
         Why::Unknown => (ErrorCode::UnknownProcess, why.to_string()),
         Why::Moving | Why::InFile => (ErrorCode::Busy, why.to_string()),
         Why::NoMember(node) => {
-            (ErrorCode::UnknownNode, format!("{} is not a member that is up", name(*node)))
+            (ErrorCode::UnknownNode, format!("node {} is not a member that is up", name(*node)))
         }
         Why::TargetSilent(node) => {
-            (ErrorCode::NodeUnavailable, format!("{} does not answer", name(*node)))
+            (ErrorCode::NodeUnavailable, format!("node {} does not answer", name(*node)))
         }
         Why::TargetGone(peer) => {
-            let gone = format!("{} went before the move was complete", name(peer.node));
+            let gone = format!("node {} went before the move was complete", name(peer.node));
             (ErrorCode::GivenUp, gone)
         }
         Why::Target(node, Refusal::RegistrySilent) => (
             ErrorCode::RegistryUnavailable,
-            format!("{} refused: the registry does not answer it", name(*node)),
+            format!("node {} refused: the registry does not answer it", name(*node)),
         ),
         Why::Target(node, refusal) => {
             let words = refusal.to_string();
             let full = words.contains("No space left") || words.contains("File too large");
             let code = if full { ErrorCode::DiskFull } else { ErrorCode::Refused };
-            (code, format!("{} refused: {words}", name(*node)))
+            (code, format!("node {} refused: {words}", name(*node)))
         }
         Why::Transfer(_) => (ErrorCode::GivenUp, why.to_string()),
         Why::RegistrySilent | Why::NoIds => (ErrorCode::RegistryUnavailable, why.to_string()),

@@ -89,7 +89,7 @@ pub(crate) async fn stop(
     });
     if !here.is_empty() && !request.force {
         let ids: Vec<String> = here.iter().take(8).map(|process| process.pid.to_string()).collect();
-        let message = format!("{} still has {}", node.name, ids.join(", "));
+        let message = format!("node {} still has {}", node.name, ids.join(", "));
         let hint =
             format!("`whimbrel drain {}` empties it; `--force` ends them with it", node.name);
         return Err(Error::new(ErrorCode::Refused, message).with_hint(hint).into());

@@ -12,6 +12,9 @@ use super::answer::{Answered, events};
 use super::find::Asker;
 use super::{Node, Shared};
 
+/// How often a process is offered to one node.
+const TRIES: u32 = 2;
+
 pub(crate) async fn drain(
     State(node): State<Shared>,
     asker: Asker,
@@ -83,7 +86,8 @@ impl Node {
         Ok(Some(DrainEvent::Drained { empty, moved, stayed }))
     }
 
-    /// Tries one target after the other.
+    /// Tries one target after the other; those with which a move was begun and given up, once more:
+    /// a node that has just restarted is known as what it was until the first word with it.
     async fn leave(
         &self,
         process: &ProcessSummary,
@@ -91,8 +95,11 @@ impl Node {
         first: usize,
     ) -> Result<Option<api::MoveReport>, Error> {
         let mut last = Error::new(ErrorCode::Refused, "no member takes it");
-        for turn in 0..targets.len() {
+        let mut turns: Vec<usize> = (0..targets.len()).rev().collect();
+        let mut tried = vec![0; targets.len()];
+        while let Some(turn) = turns.pop() {
             let target = &targets[(first + turn) % targets.len()];
+            tried[turn] += 1;
             match self.carry(process, target.peer.node).await {
                 Ok(report) => return Ok(Some(report)),
                 Err(error)
@@ -100,7 +107,12 @@ impl Node {
                 {
                     return Ok(None);
                 }
-                Err(error) => last = error,
+                Err(error) => {
+                    if error.code == ErrorCode::GivenUp && tried[turn] < TRIES {
+                        turns.insert(0, turn);
+                    }
+                    last = error;
+                }
             }
         }
         Err(last)

@@ -103,7 +103,7 @@ impl Node {
             Report::Moved(moved) => moved,
             Report::AlreadyThere(there) => {
                 let place = self.node_name(there);
-                return Ok(MoveReport { to: place, ..self.unmoved(process) });
+                return Ok(MoveReport { from: place.clone(), to: place, ..self.unmoved(process) });
             }
             report => return Err(self.unexpected(&report)),
         };
