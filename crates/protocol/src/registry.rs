@@ -341,7 +341,10 @@ impl Registry {
                 standing == Standing::Gone || !self.rules.keep(Rule::Evidence)
             }
             (SwapKind::Commit | SwapKind::Store | SwapKind::Thaw, _) => {
-                !self.killed.contains_key(&swap.pid.group) || !self.rules.keep(Rule::KilledRunsNot)
+                // Over or not: a word that was long on its way must not find that all is forgotten.
+                let group = &swap.pid.group;
+                let killed = self.killed.contains_key(group) || self.kills_done.contains(group);
+                !killed || !self.rules.keep(Rule::KilledRunsNot)
             }
             _ => true,
         };

@@ -245,6 +245,7 @@ impl World {
                 let guest = self.nodes[node].guests.get(pid)?;
                 if section.offer == *offer {
                     self.files.insert(*pid, (guest.clone(), section));
+                    self.thaw_soon(*pid);
                 }
                 Some(input)
             }
@@ -349,6 +350,9 @@ impl World {
         let size = self.nodes.len();
         let up = |node: &usize| self.nodes[*node].machine.is_some();
         let Some(node) = (0..size).map(|k| (node + k) % size).find(up) else { return };
+        if let WishFor::ThawOf(pid) = wish {
+            return self.thaw(node, *pid);
+        }
         if let WishFor::Spawn = wish {
             let home = id(self.rng.below(size as u64) as usize);
             let grant = if self.rng.chance(90) { Grant::All } else { Grant::Own };
@@ -362,7 +366,7 @@ impl World {
         let pid = self.truth.born[self.rng.below(born) as usize];
         let runs = (0..size).find(|n| self.nodes[*n].guests.contains_key(&pid));
         match wish {
-            WishFor::Spawn => (),
+            WishFor::Spawn | WishFor::ThawOf(_) => (),
             WishFor::Move(to) => {
                 // Mostly to where it is not.
                 let there = runs == Some(*to) && self.rng.chance(80);
@@ -384,6 +388,16 @@ impl World {
                 }
             }
             WishFor::Thaw => self.thaw(node, pid),
+        }
+    }
+
+    /// Somebody has waited for the file. That it is there is not yet in the record, perhaps.
+    fn thaw_soon(&mut self, pid: Pid) {
+        if self.rng.chance(40) {
+            let node = self.rng.below(self.nodes.len() as u64) as usize;
+            let after = Span::micros(self.rng.below(50_000));
+            let wish = Box::new(WishFor::ThawOf(pid));
+            self.schedule(after, Event::Wish { node, wish });
         }
     }
 

@@ -161,6 +161,7 @@ pub(crate) enum WishFor {
     KillGroup,
     Store,
     Thaw,
+    ThawOf(Pid),
 }
 
 impl World {
