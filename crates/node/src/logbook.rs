@@ -168,6 +168,19 @@ impl Logbook {
         names.filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect()
     }
 
+    /// Opens the logs of earlier runs that have no end yet, and says how long they are.
+    pub(crate) fn unfinished(&self) -> Vec<(Pid, u64)> {
+        let mut unfinished = Vec::new();
+        for pid in self.pids() {
+            match self.open(pid, 0) {
+                Ok(State { ended: None, length, .. }) => unfinished.push((pid, length)),
+                Ok(_) => drop(self.logs().remove(&pid)),
+                Err(error) => tracing::warn!(%pid, %error, "a log cannot be read"),
+            }
+        }
+        unfinished
+    }
+
     fn write(
         &self,
         pid: Pid,

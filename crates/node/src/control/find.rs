@@ -54,12 +54,12 @@ impl Node {
         self.roster.member(node).map_or_else(|| node.to_string(), |member| member.name)
     }
 
-    /// Other members that should answer.
+    /// Other members that should answer. One that has joined a moment ago does, and may have processes,
+    /// before the news of its start has come here.
     pub(crate) fn others(&self) -> Vec<Member> {
         let mut members = self.roster.members();
         members.retain(|member| {
-            member.peer.node != self.me.node
-                && matches!(member.standing, MemberStanding::Up | MemberStanding::Silent)
+            member.peer.node != self.me.node && member.standing != MemberStanding::Forgotten
         });
         members
     }
