@@ -60,6 +60,14 @@ pub struct ForgetReply {
     pub lost: u64,
 }
 
+/// What token to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRequest {
+    /// How long it is to be good for, in milliseconds; no more than [`Self::VALID_MS_MAX`].
+    #[serde(default = "TokenRequest::valid_ms_max")]
+    pub valid_ms: u64,
+}
+
 /// A token for one join.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenReply {
@@ -67,8 +75,23 @@ pub struct TokenReply {
     pub token: String,
     /// What to give to `--join`.
     pub address: String,
-    /// How long it is good for, in seconds.
-    pub valid_s: u64,
+    /// How long it is good for, in milliseconds.
+    pub valid_ms: u64,
+}
+
+impl TokenRequest {
+    /// An hour: what nobody has typed by then was written down somewhere.
+    pub const VALID_MS_MAX: u64 = 3_600_000;
+
+    fn valid_ms_max() -> u64 {
+        Self::VALID_MS_MAX
+    }
+}
+
+impl Default for TokenRequest {
+    fn default() -> Self {
+        Self { valid_ms: Self::VALID_MS_MAX }
+    }
 }
 
 /// How a node is.

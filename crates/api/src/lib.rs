@@ -36,7 +36,7 @@ mod text;
 pub use bytes::Bytes;
 pub use cluster::{
     ForgetReply, NodeState, NodeSummary, NodesReply, RegistryStatus, StatusReply, StopRequest,
-    TokenReply, VersionReply,
+    TokenReply, TokenRequest, VersionReply,
 };
 pub use error::{Error, ErrorCode};
 pub use image::{FreezeRequest, FrozenReply, ImageReport, ImageSection, StackFrame, ThawQuery};

@@ -116,7 +116,7 @@ pub mod route {
     pub const NODES: Route = Route::get("/v1/nodes");
     /// Declares a node gone, on the operator's word. Empty body; [`crate::ForgetReply`].
     pub const FORGET: Route = Route::post("/v1/nodes/{node}/forget");
-    /// Empty body; [`crate::TokenReply`].
+    /// [`crate::TokenRequest`]; [`crate::TokenReply`].
     pub const TOKEN: Route = Route::post("/v1/tokens");
     /// [`crate::StatusReply`].
     pub const STATUS: Route = Route::get("/v1/status");

@@ -7,7 +7,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use api::{Error, ErrorCode, ForgetReply, StatusReply, StopRequest, TokenReply, route};
+use api::{
+    Error, ErrorCode, ForgetReply, StatusReply, StopRequest, TokenReply, TokenRequest, route,
+};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Deserialize;
@@ -66,14 +68,15 @@ pub(crate) async fn node(at: &Choice, word: NodeWord) -> Result<u8, Error> {
 
 pub(crate) async fn token(at: &Choice, word: TokenCreate) -> Result<u8, Error> {
     let client = at.daemon()?;
-    let reply: TokenReply = client.reply(route::TOKEN, &route::TOKEN.fill(&[]), &()).await?;
+    let request = TokenRequest { valid_ms: word.valid };
+    let reply: TokenReply = client.reply(route::TOKEN, &route::TOKEN.fill(&[]), &request).await?;
     match word.printing.format {
         Format::Json => say::json(&reply),
         Format::Table if word.quiet => say::out(&reply.token),
         Format::Table => {
             say::out(&reply.token);
-            let TokenReply { token, address, valid_s } = &reply;
-            let valid = millis(valid_s.saturating_mul(1_000));
+            let TokenReply { token, address, valid_ms } = &reply;
+            let valid = millis(*valid_ms);
             say::aside(&format!(
                 "good for one join within {valid}: whimbrel node start --join {address} --token {token}"
             ));
@@ -126,7 +129,8 @@ fn resolved(word: &NodeStartArgs) -> Result<NodeStart, Error> {
     };
     let join = word.join.clone().zip(word.token.clone());
     let listen = address(&word.listen)?;
-    Ok(NodeStart { name, data, listen, join, stub_missing: word.stub_missing })
+    let advertise = word.advertise.clone();
+    Ok(NodeStart { name, data, listen, advertise, join, stub_missing: word.stub_missing })
 }
 
 /// Names are parts of paths and of command lines, and must not look like addresses.
@@ -164,6 +168,9 @@ fn detach(start: &NodeStart) -> Result<Ready, Error> {
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
     command.args(["node", "start", "--detached", "-o", "json", "--name", &start.name]);
     command.arg("--listen").arg(start.listen.to_string()).arg("--data").arg(&start.data);
+    if let Some(address) = &start.advertise {
+        command.args(["--advertise", address]);
+    }
     if let Some((address, token)) = &start.join {
         command.args(["--join", address, "--token", token]);
     }

@@ -68,6 +68,8 @@ pub struct NodeStart {
     pub data: PathBuf,
     /// Where it listens for other nodes.
     pub listen: SocketAddr,
+    /// What others are told to call, if not that.
+    pub advertise: Option<String>,
     /// The member to join through, and the token to do it with; none founds a cluster, or takes up
     /// the one that the data directory belongs to.
     pub join: Option<(String, String)>,

@@ -61,6 +61,22 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(STEP.pow(power)).ok_or_else(|| "too large".to_owned())
 }
 
+/// `300ms`, `90s`, `5m`, `1h`, in milliseconds.
+pub(crate) fn parse_millis(text: &str) -> Result<u64, String> {
+    let digits = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unknown = || "expected a time, as in 90s, 5m or 1h".to_owned();
+    let factor = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(unknown()),
+    };
+    let number: u64 = number.parse().map_err(|_| unknown())?;
+    number.checked_mul(factor).ok_or_else(|| "too long".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +96,17 @@ mod tests {
             shown,
             "850 µs, 1.9 ms, 99.9 ms, 100 ms, 999 ms, 12.4 s, 3 min 20 s, 5 h 10 min"
         );
+    }
+
+    #[test]
+    fn times_are_typed_with_their_unit() {
+        for (text, millis) in [("300ms", 300), ("90s", 90_000), ("5m", 300_000), ("1h", 3_600_000)]
+        {
+            assert_eq!(parse_millis(text), Ok(millis), "{text}");
+        }
+        for text in ["", "s", "-1s", "1.5h", "7", "99999999999999999h"] {
+            assert!(parse_millis(text).is_err(), "{text}");
+        }
     }
 
     #[test]

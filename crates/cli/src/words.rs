@@ -373,6 +373,9 @@ pub struct NodeStartArgs {
     /// Where it listens for other nodes
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub listen: String,
+    /// What other nodes are told to call, if that is another address: behind a relay, say
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
     /// A member of the cluster to join
     #[arg(long, value_name = "HOST:PORT", requires = "token")]
     pub join: Option<String>,
@@ -407,12 +410,15 @@ pub enum TokenWord {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  whimbrel token create
+  whimbrel token create --for 5m
   whimbrel node start --join HOST:PORT --token $(whimbrel token create --quiet)")]
 pub struct TokenCreate {
     /// Print the token alone
     #[arg(short, long)]
     pub quiet: bool,
+    /// How long it is good for; at most an hour
+    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = token_life)]
+    pub valid: u64,
     #[command(flatten)]
     pub printing: Printing,
 }
@@ -521,6 +527,14 @@ fn parse_dir(text: &str) -> Result<api::Dir, String> {
     let host = std::path::absolute(host).map_err(|error| error.to_string())?;
     let host = host.into_os_string().into_string().map_err(|_| "not UTF-8".to_owned())?;
     Ok(api::Dir { host, guest: guest.to_owned(), read_only })
+}
+
+fn token_life(text: &str) -> Result<u64, String> {
+    let life = units::parse_millis(text)?;
+    match life <= api::TokenRequest::VALID_MS_MAX {
+        true => Ok(life),
+        false => Err("at most 1h".to_owned()),
+    }
 }
 
 fn parse_variable(text: &str) -> Result<(String, String), String> {

@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use protocol::Registry;
 use rusqlite::{Connection, params};
+use tokio::runtime::Handle;
 use wire::{Incarnation, Key, News, Peer, Record, Reply, Request, SwapKind, Write};
 
 use crate::clock::Clock;
+use crate::halts::{Halts, REGISTRY_SWAPPED};
 
 /// So many questions are answered in one transaction at most.
 const GROUP_MAX: usize = 256;
@@ -25,15 +27,6 @@ const BUSY_MAX: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub(crate) struct Home {
     commands: mpsc::Sender<Command>,
-}
-
-/// Where the thread stops to be killed by a test, as [`crate::Config::halt_at`] says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HomeStep {
-    /// A commit was asked for, nothing is decided.
-    Asked,
-    /// It is durable, the target has not been told.
-    Written,
 }
 
 /// The registry's records cannot be read or written.
@@ -55,23 +48,13 @@ enum Command {
     Stop,
 }
 
-impl HomeStep {
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        match name {
-            "registry-asked" => Some(Self::Asked),
-            "registry-written" => Some(Self::Written),
-            _ => None,
-        }
-    }
-}
-
 impl Home {
     /// Opens the records (none: in memory) and starts the thread.
     pub(crate) fn start(
         file: Option<&Path>,
         clock: Clock,
         incarnation: Incarnation,
-        halt_at: Option<HomeStep>,
+        halts: Option<Halts>,
     ) -> Result<(Self, JoinHandle<()>), HomeError> {
         let database = match file {
             Some(file) => Connection::open(file)?,
@@ -80,7 +63,8 @@ impl Home {
         let records = open(&database)?;
         let registry = Registry::recover(clock.now(), incarnation, records);
         let (commands, inbox) = mpsc::channel();
-        let writer = Writer { database, registry, clock, halt_at };
+        let runtime = Handle::current();
+        let writer = Writer { database, registry, clock, runtime, halts };
         let thread = std::thread::Builder::new()
             .name("registry".to_owned())
             .spawn(move || writer.run(&inbox))
@@ -127,7 +111,8 @@ struct Writer {
     database: Connection,
     registry: Registry,
     clock: Clock,
-    halt_at: Option<HomeStep>,
+    runtime: Handle,
+    halts: Option<Halts>,
 }
 
 impl Writer {
@@ -150,12 +135,8 @@ impl Writer {
         for command in group {
             match command {
                 Command::Ask(from, request, answer) => {
-                    let commit =
+                    commits |=
                         matches!(&request, Request::Swap(swap) if swap.kind == SwapKind::Commit);
-                    if commit {
-                        self.halt(HomeStep::Asked);
-                    }
-                    commits |= commit;
                     tracing::trace!(%from, %request, "registry is asked");
                     let (reply, more) = self.registry.apply(self.clock.now(), from, request);
                     tracing::trace!(%from, %reply, "registry answers");
@@ -167,8 +148,11 @@ impl Writer {
             }
         }
         self.persist(&writes);
-        if commits {
-            self.halt(HomeStep::Written);
+        if commits
+            && let Some(halts) = &self.halts
+            && halts.reached(REGISTRY_SWAPPED)
+        {
+            self.runtime.block_on(halts.halt(REGISTRY_SWAPPED));
         }
         for (answer, reply) in answers {
             answer(reply);
@@ -185,19 +169,6 @@ impl Writer {
         while let Err(error) = commit(&mut self.database, writes) {
             tracing::error!(%error, "the registry's disk refuses; nobody is answered until it takes");
             std::thread::sleep(Duration::from_secs(1));
-        }
-    }
-
-    fn halt(&self, step: HomeStep) {
-        if self.halt_at == Some(step) {
-            let name = match step {
-                HomeStep::Asked => "registry-asked",
-                HomeStep::Written => "registry-written",
-            };
-            eprintln!("halted {name}");
-            loop {
-                std::thread::park();
-            }
         }
     }
 }
@@ -266,7 +237,7 @@ mod tests {
         let (home, thread) = Home::start(Some(&file), clock, Incarnation(1), None).unwrap();
         assert_eq!(home.asked(nobody, join(0, "heron")).await, Some(Reply::Joined(first)));
         home.asked(one, start).await.unwrap();
-        let token = Request::Token { hash: TokenHash([7; 32]) };
+        let token = Request::Token { hash: TokenHash([7; 32]), life_micros: 1_000_000 };
         assert_eq!(home.asked(one, token).await, Some(Reply::Done));
         home.stop();
         thread.join().unwrap();

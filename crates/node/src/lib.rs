@@ -32,6 +32,7 @@ mod clock;
 mod control;
 pub mod disk;
 mod driver;
+mod halts;
 mod home;
 mod join;
 mod links;
@@ -40,4 +41,5 @@ mod node;
 mod papers;
 pub mod trust;
 
+pub use halts::Halts;
 pub use node::{Config, Ended, Handle, Node, Ready};

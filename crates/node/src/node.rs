@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use api::{Error, ErrorCode};
 use engine::Engine;
-use protocol::{Machine, Rng, Step};
+use protocol::{Machine, Rng};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -18,7 +18,8 @@ use crate::clock::Clock;
 use crate::control::{self, Caller};
 use crate::disk::{DataDir, DiskError, Membership};
 use crate::driver::{Arrivals, Driver, Event, Events, Parts};
-use crate::home::{Home, HomeStep};
+use crate::halts::Halts;
+use crate::home::Home;
 use crate::join::{self, Certifier};
 use crate::links::bulk::Bulk;
 use crate::links::dial::Dialer;
@@ -44,6 +45,8 @@ pub struct Config {
     /// Where it listens for other nodes. Port 0 is any free one, and the same again after a
     /// restart. None: the node is by itself and has no sockets but its control socket.
     pub listen: Option<SocketAddr>,
+    /// What others are told to call, if that is another address: behind a relay, say.
+    pub advertise: Option<String>,
     /// The member to join through (`HOST:PORT`), and the token to do it with. None founds a
     /// cluster, or takes up the one that the data directory belongs to.
     pub join: Option<(String, String)>,
@@ -54,11 +57,12 @@ pub struct Config {
     pub workers: Option<usize>,
     /// Lets unknown functions of a WASI module answer `ENOSYS`.
     pub stub_missing: bool,
-    /// Debugging aid, also the variable `WHIMBREL_HALT_AT` of the command: at this step of a move
-    /// (see docs/protocol.md; `registry-asked` and `registry-written` on the registry's home) the
-    /// node prints `halted STEP` on standard error and does nothing more, so that it can be killed
-    /// exactly there.
-    pub halt_at: Option<String>,
+    /// Debugging aid, also the variable `WHIMBREL_PORTABLE` of the command: runs Wasmtime's portable
+    /// bytecode, as on an architecture that has no native compiler.
+    pub portable: bool,
+    /// Debugging aid, also the variable `WHIMBREL_HALT_AT` of the command: where the node stands
+    /// still, so that it or another can be killed exactly there.
+    pub halts: Option<Halts>,
 }
 
 /// What a node says of itself when it serves.
@@ -118,6 +122,7 @@ impl Node {
         let settings = engine::Config {
             cache: Some(config.cache.clone().unwrap_or_else(|| dir.file("code"))),
             stub_missing: config.stub_missing,
+            target: if config.portable { engine::Target::Pulley } else { engine::Target::Native },
             ..engine::Config::default()
         };
         let settings = match config.workers {
@@ -205,6 +210,8 @@ impl Start<'_> {
     async fn in_cluster(&self, listen: SocketAddr) -> Result<PlaceInCluster, Error> {
         let membership = self.dir.membership().map_err(|error| of_disk(&error))?;
         let before = membership.as_ref().and_then(|membership| membership.address.parse().ok());
+        // An address that others were told to call says nothing of where we listened.
+        let before = before.filter(|_| self.config.advertise.is_none());
         let listener = bind(listen, before).await?;
         let credentials = Credentials::load(self.dir).map_err(|error| of_disk(&error))?;
         let place = match (membership, credentials, &self.config.join) {
@@ -235,7 +242,7 @@ impl Start<'_> {
         let home = at_home.then(|| self.home(Some(&self.dir.file("registry.db")))).transpose()?;
         let certifier = at_home.then(|| Authority::open(self.dir)).transpose();
         let certifier = certifier.map_err(|error| of_disk(&error))?.map(Certifier);
-        let address = advertised(&listener, None);
+        let address = self.advertised(&listener, None);
         Ok(PlaceInCluster {
             cluster: credentials.fingerprint().cluster(),
             node: membership.node,
@@ -259,7 +266,7 @@ impl Start<'_> {
     ) -> Result<PlaceInCluster, Error> {
         let token = parse(token)?;
         let address = |stream: &TcpStream| {
-            advertised(&listener, stream.local_addr().ok().map(|address| address.ip()))
+            self.advertised(&listener, stream.local_addr().ok().map(|address| address.ip()))
         };
         let (credentials, reply, address) =
             join::join(at, &token, &self.config.name, address).await?;
@@ -282,7 +289,7 @@ impl Start<'_> {
     async fn found_cluster(&self, listener: TcpListener) -> Result<PlaceInCluster, Error> {
         let authority = Authority::open(self.dir).map_err(|error| of_disk(&error))?;
         let home = self.home(Some(&self.dir.file("registry.db")))?;
-        let address = advertised(&listener, None);
+        let address = self.advertised(&listener, None);
         let node = self.found(&home, &address).await?;
         let credentials = join::found(&authority, node);
         credentials.save(self.dir).map_err(|error| of_disk(&error))?;
@@ -301,9 +308,14 @@ impl Start<'_> {
         })
     }
 
+    /// What others call to reach the listener.
+    fn advertised(&self, listener: &TcpListener, towards: Option<IpAddr>) -> String {
+        self.config.advertise.clone().unwrap_or_else(|| reachable(listener, towards))
+    }
+
     fn home(&self, file: Option<&Path>) -> Result<Home, Error> {
-        let halt_at = self.config.halt_at.as_deref().and_then(HomeStep::named);
-        let (home, _thread) = Home::start(file, self.clock, self.incarnation, halt_at)
+        let halts = self.config.halts.clone();
+        let (home, _thread) = Home::start(file, self.clock, self.incarnation, halts)
             .map_err(|error| Error::new(ErrorCode::Io, error.to_string()))?;
         Ok(home)
     }
@@ -414,7 +426,7 @@ async fn assemble(
             bulk: Bulk::new(dialer.clone()),
             arrivals: arrivals.clone(),
             caller: caller.clone(),
-            halt_at: config.halt_at.as_deref().and_then(Step::named),
+            halts: config.halts.clone(),
         },
         events.clone(),
     );
@@ -551,8 +563,8 @@ async fn bind(listen: SocketAddr, before: Option<SocketAddr>) -> Result<TcpListe
     })
 }
 
-/// What others call to reach a listener.
-fn advertised(listener: &TcpListener, towards: Option<IpAddr>) -> String {
+/// Where a listener can be reached.
+fn reachable(listener: &TcpListener, towards: Option<IpAddr>) -> String {
     let local = listener.local_addr().expect("a bound socket has an address");
     if !local.ip().is_unspecified() {
         return local.to_string();

@@ -18,7 +18,7 @@ pub const LEASE: Span = Span::seconds(5);
 /// How many group ids a block has. One asks for the next block when half of one is left.
 pub const BLOCK_GROUPS: u64 = 1_024;
 
-/// A token is good for this long.
+/// A token is good for no longer than this, and remembered as long again: to say that it has expired.
 const TOKEN_LIFE: Span = Span::seconds(3_600);
 
 /// The record of an ended process stays for as long as a late question about it may be under way.
@@ -217,8 +217,9 @@ impl Registry {
             },
             Request::KillGroup(group) => self.kill(now, group),
             Request::Forget(node) => self.forget(node),
-            Request::Token { hash } => {
-                let expires = now + TOKEN_LIFE;
+            Request::Token { hash, life_micros } => {
+                self.forget_tokens(now);
+                let expires = now + Span(life_micros).min(TOKEN_LIFE);
                 self.tokens.insert(hash, expires);
                 let record = Record::Token { expires_micros: expires.micros() };
                 self.writes.push(Write::Put(Key::Token(hash), record));
@@ -235,14 +236,29 @@ impl Registry {
         }
     }
 
+    /// Tokens that expired long ago are as good as unknown.
+    fn forget_tokens(&mut self, now: Instant) {
+        let old = |expires: &Instant| *expires + TOKEN_LIFE <= now;
+        let olds: Vec<TokenHash> =
+            self.tokens.iter().filter(|(_, at)| old(at)).map(|(hash, _)| *hash).collect();
+        for hash in olds {
+            self.tokens.remove(&hash);
+            self.writes.push(Write::Delete(Key::Token(hash)));
+        }
+    }
+
     fn join(&mut self, now: Instant, token: TokenHash, name: String, address: String) -> Reply {
         if !fits(&name) || !fits(&address) {
             return Reply::Refused(RegistryRefusal::BadName);
         }
         // The very first member founds the cluster: there is nobody who could have made a token.
         let founds = self.members.is_empty();
-        if !founds && self.tokens.get(&token).is_none_or(|expires| *expires <= now) {
-            return Reply::Refused(RegistryRefusal::Token);
+        match self.tokens.get(&token) {
+            None if !founds => return Reply::Refused(RegistryRefusal::Token),
+            Some(expires) if *expires <= now => {
+                return Reply::Refused(RegistryRefusal::TokenExpired);
+            }
+            _ => (),
         }
         if self.name_taken(&name, None) {
             return Reply::Refused(RegistryRefusal::NameTaken);

@@ -204,7 +204,7 @@ impl World {
                 reply
             };
             if node != 0 {
-                ask(Request::Token { hash: token });
+                ask(Request::Token { hash: token, life_micros: 1_000_000 });
             }
             let joined = ask(Request::Join { token, name: name.clone(), address: name });
             assert_eq!(joined, Reply::Joined(id(node)));

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use api::{Error, ErrorCode, ImageReport};
 use cli::{Demo, Ephemeral, Host, NodeStart, OwnNode, Ready, Transformed};
-use node::{Config, Ended, Handle, Node};
+use node::{Config, Ended, Halts, Handle, Node};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -15,8 +15,11 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{demo, image};
 
-/// Names the step of a move at which a daemon stops making progress: a debugging aid of `node`.
+/// Names the steps of a move at which a daemon stands still until SIGUSR1: a debugging aid of `node`.
 const HALT_AT: &str = "WHIMBREL_HALT_AT";
+
+/// Lets a daemon run portable bytecode: a debugging aid of `node`.
+const PORTABLE: &str = "WHIMBREL_PORTABLE";
 
 /// How much a daemon logs, in the syntax of `tracing_subscriber::EnvFilter`.
 const LOG: &str = "WHIMBREL_LOG";
@@ -31,12 +34,14 @@ impl Host for Binary {
             name: start.name,
             data: Some(start.data),
             listen: Some(start.listen),
+            advertise: start.advertise,
+            portable: std::env::var_os(PORTABLE).is_some(),
             join: start.join,
             stub_missing: start.stub_missing,
-            halt_at: std::env::var(HALT_AT).ok(),
             ..common()
         };
         runtime()?.block_on(async {
+            let config = Config { halts: halts()?, ..config };
             // Before the node is ready, so that no signal falls between.
             let told = told_to_end()?;
             let mut handle = Node::start(config).await?;
@@ -151,6 +156,23 @@ fn runtime() -> Result<Runtime, Error> {
         .enable_all()
         .build()
         .map_err(|error| Error::new(ErrorCode::Io, format!("starting: {error}")))
+}
+
+/// The halts that the environment asks for: a signal (SIGUSR1) ends the one that stands.
+fn halts() -> Result<Option<Halts>, Error> {
+    let Ok(names) = std::env::var(HALT_AT) else { return Ok(None) };
+    let halts = Halts::at(&names).map_err(|name| {
+        Error::new(ErrorCode::InvalidRequest, format!("{HALT_AT}: there is no step `{name}`"))
+    })?;
+    let mut told = signal(SignalKind::user_defined1())
+        .map_err(|error| Error::new(ErrorCode::Io, format!("handling signals: {error}")))?;
+    let standing = halts.clone();
+    tokio::spawn(async move {
+        while told.recv().await.is_some() {
+            standing.go_on();
+        }
+    });
+    Ok(Some(halts))
 }
 
 /// Ends with the first interrupt, or request to terminate.

@@ -152,6 +152,8 @@ pub enum Request {
     Token {
         /// Its hash.
         hash: TokenHash,
+        /// For how long. The registry has a bound of its own.
+        life_micros: u64,
     },
     /// This incarnation has this code, and can send it.
     HasCode(CodeHash),
@@ -227,7 +229,7 @@ pub enum RegistryRefusal {
     Gone,
     /// The asker is not a member.
     NotMember,
-    /// The token is unknown, used or expired.
+    /// The token is unknown, or used.
     Token,
     /// The name belongs to another member or process.
     NameTaken,
@@ -237,6 +239,8 @@ pub enum RegistryRefusal {
     BadName,
     /// This node would be forgotten while it answers: only a silent one can be.
     StillUp,
+    /// The token has expired.
+    TokenExpired,
 }
 
 /// The longest name of a node or process, and of an address.

@@ -101,7 +101,8 @@ pub(crate) fn of_registry(refusal: &RegistryRefusal) -> Error {
     let (code, message) = match refusal {
         RegistryRefusal::Gone => (ErrorCode::NodeUnavailable, "this node was declared gone"),
         RegistryRefusal::NotMember => (ErrorCode::ForeignCertificate, "the asker is not a member"),
-        RegistryRefusal::Token => (ErrorCode::BadToken, "the token is unknown, used or expired"),
+        RegistryRefusal::Token => (ErrorCode::BadToken, "the token is unknown, or was used before"),
+        RegistryRefusal::TokenExpired => (ErrorCode::TokenExpired, "the token's time is over"),
         RegistryRefusal::NameTaken => (ErrorCode::NameTaken, "the name belongs to another"),
         RegistryRefusal::Unknown => (ErrorCode::UnknownNode, "the registry knows no such name"),
         RegistryRefusal::BadName => {

@@ -2,7 +2,7 @@
 
 use api::{
     Error, ErrorCode, ForgetReply, NodeState, NodeSummary, NodesReply, ProcessState,
-    RegistryStatus, StatusReply, StopRequest, TokenReply, VersionReply,
+    RegistryStatus, StatusReply, StopRequest, TokenReply, TokenRequest, VersionReply,
 };
 use axum::Json;
 use axum::extract::{Path, State};
@@ -16,9 +16,6 @@ use super::answer::{Answered, ending, json, of_registry};
 use super::find::Asker;
 use super::{Node, Shared};
 use crate::trust::{Fingerprint, Token, cluster_text};
-
-/// What a token is good for, in seconds; the registry holds to it.
-const TOKEN_SECONDS: u64 = 3600;
 
 /// A registry that has not been heard of for this long does not answer.
 const REGISTRY_SILENCE: Span = Span::seconds(3);
@@ -55,19 +52,23 @@ pub(crate) async fn forget(State(node): State<Shared>, Path(name): Path<String>)
     }
 }
 
-pub(crate) async fn token(State(node): State<Shared>) -> Answered {
+pub(crate) async fn token(
+    State(node): State<Shared>,
+    Json(request): Json<TokenRequest>,
+) -> Answered {
     let authority = node.authority.read().expect("nobody panics in here").clone();
     let Some(authority) = authority else {
         let message = "this node is by itself: start a daemon that others can join";
         return Err(Error::new(ErrorCode::InvalidRequest, message).into());
     };
     let token = Token::new(Fingerprint::of(&authority));
-    match node.ask_registry(wire::Request::Token { hash: token.secret.hash() }).await? {
-        Reply::Done => json(TokenReply {
-            token: token.to_string(),
-            address: node.address.clone(),
-            valid_s: TOKEN_SECONDS,
-        }),
+    let valid_ms = request.valid_ms.min(TokenRequest::VALID_MS_MAX);
+    let life_micros = valid_ms * 1_000;
+    let asked = wire::Request::Token { hash: token.secret.hash(), life_micros };
+    match node.ask_registry(asked).await? {
+        Reply::Done => {
+            json(TokenReply { token: token.to_string(), address: node.address.clone(), valid_ms })
+        }
         Reply::Refused(refusal) => Err(of_registry(&refusal).into()),
         other => Err(Error::new(ErrorCode::Internal, format!("the registry: {other}")).into()),
     }

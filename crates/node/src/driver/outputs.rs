@@ -19,7 +19,7 @@ impl Driver {
             Output::Report(ticket, report) => self.report(ticket, report),
             Output::Step(pid, step) => {
                 tracing::debug!(node = %self.me.node, %pid, %step, "step");
-                if self.halt_at == Some(step) {
+                if self.halts.as_ref().is_some_and(|halts| halts.reached(step.name())) {
                     self.halted = Some(step);
                 }
             }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use api::{
     Error, MoveEvent, MoveReport, MoveRequest, Outcome, Pid, ProcessEvent, ProgramEvent,
-    RunRequest, TokenReply,
+    RunRequest, TokenReply, TokenRequest,
 };
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
@@ -48,7 +48,11 @@ pub async fn cluster(names: &[&str]) -> Vec<Member> {
         let data = tempfile::tempdir().unwrap();
         let mut config = config(name, data.path());
         if let Some(first) = members.first() {
-            let token: TokenReply = first.client().get(Method::POST, "/v1/tokens").await.unwrap();
+            let token: TokenReply = first
+                .client()
+                .json(Method::POST, "/v1/tokens", &TokenRequest::default())
+                .await
+                .unwrap();
             config.join = Some((token.address, token.token));
         }
         let handle = Node::start(config).await.unwrap();

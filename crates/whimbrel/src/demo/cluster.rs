@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use api::{Error, ErrorCode, NodeState, NodesReply, TokenReply, route};
+use api::{Error, ErrorCode, NodeState, NodesReply, TokenReply, TokenRequest, route};
 use cli::{Client, Ready};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -131,8 +131,10 @@ impl Node {
     }
 
     async fn token(&self) -> Result<String, Error> {
-        let reply: TokenReply =
-            self.client.reply(route::TOKEN, &route::TOKEN.fill(&[]), &()).await?;
+        let reply: TokenReply = self
+            .client
+            .reply(route::TOKEN, &route::TOKEN.fill(&[]), &TokenRequest::default())
+            .await?;
         Ok(reply.token)
     }
 }
