@@ -1,4 +1,4 @@
-//! The chores of this repository as one program: `cargo xtask ci | bench | guests | tidy`.
+//! The chores of this repository as one program: `cargo xtask ci | bench | long | guests | tidy`.
 //!
 //! A Rust program and not a shell script, so that it runs wherever the project builds, and lean, so that it starts in
 //! seconds: it calls cargo for whatever needs the engine.
@@ -15,6 +15,7 @@ Usage: cargo xtask COMMAND
   ci                    all that continuous integration checks, and nothing else
   bench exec [--json]   speed of transformed code beside plain Wasmtime's
   bench move [--json]   pause, throughput and size of moves, and of freezing to a file
+  long                  real programs on long journeys between daemons; takes minutes
   guests                build our own guests, fetch the real programs
   tidy                  what must hold of the repository's text and crate graph
 ";
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["ci"] => ci::run(),
         ["bench", name, rest @ ..] if !name.starts_with('-') => bench(name, rest),
+        ["long"] => long(),
         ["guests"] => guests(),
         ["tidy"] => tidy::run(),
         ["help" | "--help" | "-h"] => {
@@ -55,6 +57,14 @@ fn bench(name: &str, rest: &[&str]) -> Result<(), String> {
     cargo::cargo(&["run", "--quiet", "--release", "--package", "bench", "--", name])
         .args(rest)
         .run("bench")
+}
+
+/// Runs the tests that are too long for every day.
+fn long() -> Result<(), String> {
+    guests()?;
+    cargo::cargo(&["test", "--release", "--package", "whimbrel", "--test", "long", "--"])
+        .args(&["--ignored", "--nocapture", "--test-threads", "1"])
+        .run("long")
 }
 
 /// Builds our own guests and fetches the real programs, and says where they are.
