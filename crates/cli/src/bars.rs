@@ -9,21 +9,21 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// What is over sooner is not worth a look.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Follows the steps of one request.
+/// Follows the steps of one request, of which the first may be over soon and the last take long.
 pub(crate) struct Bars {
     terminal: bool,
+    begun: Instant,
     current: Option<Current>,
 }
 
 struct Current {
     step: Step,
-    since: Instant,
     bar: Option<ProgressBar>,
 }
 
 impl Bars {
     pub(crate) fn new() -> Self {
-        Self { terminal: std::io::stderr().is_terminal(), current: None }
+        Self { terminal: std::io::stderr().is_terminal(), begun: Instant::now(), current: None }
     }
 
     /// Shows how far it is.
@@ -44,10 +44,10 @@ impl Bars {
         }
         if self.current.as_ref().is_none_or(|current| current.step != progress.step) {
             self.clear();
-            self.current = Some(Current { step: progress.step, since: now, bar: None });
+            self.current = Some(Current { step: progress.step, bar: None });
         }
         let current = self.current.as_mut().expect("was set");
-        if current.bar.is_none() && now.duration_since(current.since) >= PATIENCE {
+        if current.bar.is_none() && now.duration_since(self.begun) >= PATIENCE {
             current.bar = Some(bar(progress));
         }
         if let Some(bar) = &current.bar {
@@ -73,9 +73,11 @@ fn bar(progress: &Progress) -> ProgressBar {
     };
     let style = match progress.total {
         Some(_) => format!("{what} {{bar:30}} {counts}"),
-        None => format!("{what} {{spinner}} {{pos}}"),
+        None => format!("{what} {{spinner}} {{elapsed}}"),
     };
     let bar = ProgressBar::with_draw_target(progress.total, ProgressDrawTarget::stderr());
     bar.set_style(ProgressStyle::with_template(&style).expect("a template of ours"));
+    // What cannot be counted shows at least that it lives.
+    bar.enable_steady_tick(Duration::from_millis(100));
     bar
 }

@@ -29,6 +29,7 @@
 #![warn(missing_docs)]
 
 mod clock;
+mod codes;
 mod control;
 pub mod disk;
 mod driver;

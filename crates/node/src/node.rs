@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use wire::{ClusterId, Incarnation, NodeId, Peer, Reply};
 
 use crate::clock::Clock;
+use crate::codes::Codes;
 use crate::control::{self, Caller};
 use crate::disk::{DataDir, DiskError, Membership};
 use crate::driver::{Arrivals, Driver, Event, Events, Parts};
@@ -395,6 +396,7 @@ async fn assemble(
     let messages = Messages::new(dialer.clone());
     let arrivals = Arrivals::default();
     let caller = Caller::new(place.others.is_some().then(|| dialer.clone()));
+    let codes = Codes::new(engine.clone(), caller.clone());
     let logbook = Logbook::new(dir.file("logs"));
     let (stop, _) = watch::channel(false);
 
@@ -425,7 +427,7 @@ async fn assemble(
             messages: messages.clone(),
             bulk: Bulk::new(dialer.clone()),
             arrivals: arrivals.clone(),
-            caller: caller.clone(),
+            codes: codes.clone(),
             halts: config.halts.clone(),
         },
         events.clone(),
@@ -450,6 +452,7 @@ async fn assemble(
         events: events.clone(),
         engine: engine.clone(),
         caller,
+        codes,
         roster,
         logbook,
         registry: place.registry.0,

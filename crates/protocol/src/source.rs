@@ -21,8 +21,9 @@ use crate::asks::Purpose;
 use crate::process::{Goal, Move, Phase, Wisher};
 use crate::{Instant, Machine, Output, Rule, Span, Step};
 
-/// A target may take this long to get ready (it may have to compile); the process runs meanwhile.
-const PREPARE_PATIENCE: Span = Span::seconds(60);
+/// A target may take this long to get ready: it may have to fetch and compile a large program on a
+/// slow machine. The process runs meanwhile, and a target that falls silent is noticed before.
+const PREPARE_PATIENCE: Span = Span::seconds(900);
 
 /// After the last byte was handed over, this long without `settled` and the source cancels.
 const SETTLE_PATIENCE: Span = Span::seconds(5);

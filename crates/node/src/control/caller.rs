@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use api::{Error, ErrorCode};
 use axum::body::Body;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use wire::{Channel, CodeHash, NodeId, Reply};
@@ -94,8 +94,14 @@ impl Caller {
             .map_err(|error| Error::new(ErrorCode::Internal, format!("the registry: {error}")))
     }
 
-    /// Fetches a code bundle from a member. Its hash is still to be checked.
-    pub(crate) async fn fetch_code(&self, node: NodeId, hash: CodeHash) -> Result<Vec<u8>, Error> {
+    /// Fetches a code bundle from a member, and says how many bytes have come, of how many. Its hash
+    /// is still to be checked.
+    pub(crate) async fn fetch_code(
+        &self,
+        node: NodeId,
+        hash: CodeHash,
+        come: impl Fn(u64, Option<u64>),
+    ) -> Result<Vec<u8>, Error> {
         let request = Request::get(format!("/internal/code/{hash}"))
             .body(Body::empty())
             .expect("our own paths are well-formed");
@@ -106,7 +112,17 @@ impl Caller {
                 format!("{node} has no program {hash}"),
             ));
         }
-        collect(response, BUNDLE_BYTES_MAX).await
+        let total = response.body().size_hint().exact();
+        let mut body = http_body_util::Limited::new(response.into_body(), BUNDLE_BYTES_MAX);
+        let mut bundle = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| broke_off(&*error))?;
+            if let Ok(piece) = frame.into_data() {
+                bundle.extend_from_slice(&piece);
+                come(bundle.len() as u64, total);
+            }
+        }
+        Ok(bundle)
     }
 
     pub(crate) fn count_sent(&self, node: NodeId, hash: CodeHash, bytes: u64) {
@@ -121,8 +137,10 @@ impl Caller {
 
 pub(crate) async fn collect(response: Response<Incoming>, max: usize) -> Result<Vec<u8>, Error> {
     let body = http_body_util::Limited::new(response.into_body(), max);
-    let bytes = body.collect().await.map_err(|error| {
-        Error::new(ErrorCode::NodeUnavailable, format!("an answer broke off: {error}"))
-    })?;
+    let bytes = body.collect().await.map_err(|error| broke_off(&*error))?;
     Ok(bytes.to_bytes().into())
+}
+
+fn broke_off(error: &dyn std::error::Error) -> Error {
+    Error::new(ErrorCode::NodeUnavailable, format!("an answer broke off: {error}"))
 }

@@ -197,7 +197,12 @@ impl Node {
             head = kept;
         }
         let finished = tokio::task::spawn_blocking(move || thaw.finish()).await;
-        finished.map_err(|error| panicked(&error))?.map_err(|error| of_thaw(&error))
+        let staged =
+            finished.map_err(|error| panicked(&error))?.map_err(|error| of_thaw(&error))?;
+        // As in a move: what leaves its file runs on at once.
+        let ready = self.codes.make_ready(self.me.node, staged.code()).await;
+        ready.map_err(|error| Error::new(ErrorCode::Refused, error))?;
+        Ok(staged)
     }
 }
 

@@ -32,6 +32,7 @@ pub(crate) struct InputTaken {
 pub(super) fn router() -> Router<Shared> {
     Router::new()
         .route("/internal/code/{hash}", get(code))
+        .route("/internal/code/{hash}/progress", get(code_progress))
         .route("/internal/home/{pid}", get(home_of_output))
         .route("/internal/registry", post(registry))
         .route("/internal/stdin/{pid}", post(stdin))
@@ -50,6 +51,12 @@ async fn code(
     let bundle = code.bundle();
     node.caller.count_sent(peer.node, hash, bundle.len() as u64);
     Ok(Body::from(Bytes::from_owner(bundle)).into_response())
+}
+
+/// How far code is that is being got ready here; null if it is not, or no longer.
+async fn code_progress(State(node): State<Shared>, Path(hash): Path<String>) -> Answered {
+    let hash: CodeHash = hash.parse().map_err(invalid)?;
+    json(node.codes.progress(hash))
 }
 
 async fn home_of_output(State(node): State<Shared>, Path(pid): Path<String>) -> Answered {

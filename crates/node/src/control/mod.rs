@@ -33,6 +33,7 @@ use wire::{ClusterId, NodeId, Peer, Pid};
 pub(crate) use answer::{Answered, json, of_registry};
 pub(crate) use caller::Caller;
 
+use crate::codes::Codes;
 use crate::driver::Events;
 use crate::home::Home;
 use crate::join::Certifier;
@@ -50,6 +51,7 @@ pub(crate) struct Node {
     pub(crate) events: Events,
     pub(crate) engine: Engine,
     pub(crate) caller: Caller,
+    pub(crate) codes: Codes,
     pub(crate) roster: Roster,
     pub(crate) logbook: Logbook,
     pub(crate) registry: NodeId,

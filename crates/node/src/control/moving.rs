@@ -1,6 +1,7 @@
 //! Moves and kills.
 
-use std::time::Instant;
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
 
 use api::{
     Error, KillReply, KillRequest, Killed, MoveEvent, MoveReport, MoveRequest, ProcessState,
@@ -11,12 +12,16 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use hyper::Method;
 use protocol::Wish;
+use tokio::sync::mpsc;
 use wire::{Errand, Moved, NodeId, Pid, Report};
 
 use super::answer::{Answered, ending, events, json};
 use super::find::Asker;
 use super::{Node, Shared};
-use crate::driver::{Answer, Cargo};
+use crate::driver::{Answer, Cargo, Driver};
+
+/// How often a target that gets code ready is asked how far it is. Most moves are over sooner.
+const LOOK_AT_PROGRESS: Duration = Duration::from_millis(400);
 
 pub(crate) async fn move_process(
     State(node): State<Shared>,
@@ -36,7 +41,11 @@ pub(crate) async fn move_process(
         let total = Some(process.memory_bytes);
         let progress = Progress { step: Step::Transfer, done: 0, total };
         let _ = say.send(MoveEvent::Progress(progress)).await;
-        let last = match node.carry(&process, target.peer.node).await {
+        let carried = tokio::select! {
+            carried = node.carry(&process, target.peer.node) => carried,
+            never = node.tell_progress(process.pid, target.peer.node, &say) => match never {},
+        };
+        let last = match carried {
             Ok(report) => MoveEvent::Moved(report),
             Err(error) => MoveEvent::Failed { error },
         };
@@ -78,6 +87,29 @@ pub(crate) async fn kill(
 }
 
 impl Node {
+    /// Says again and again what a target is at that still gets the code ready; never ends.
+    async fn tell_progress(
+        &self,
+        pid: Pid,
+        target: NodeId,
+        say: &mpsc::Sender<MoveEvent>,
+    ) -> Infallible {
+        let mut looks = tokio::time::interval(LOOK_AT_PROGRESS);
+        looks.tick().await;
+        loop {
+            looks.tick().await;
+            let runs = move |driver: &mut Driver| Some(driver.guests.get(pid)?.process.code());
+            // One that has stopped is on its way: the target has all that it needs.
+            let Some(code) = self.events.look(runs).await.flatten() else { continue };
+            let path = format!("/internal/code/{code}/progress");
+            let asked =
+                self.caller.json::<Option<Progress>>(target, Method::GET, &path, Vec::new());
+            if let Ok(Some(progress)) = asked.await {
+                let _ = say.send(MoveEvent::Progress(progress)).await;
+            }
+        }
+    }
+
     /// Wishes what starts nothing.
     pub(crate) async fn wished(&self, wish: Wish, cargo: Cargo) -> Result<Report, Error> {
         match self.events.wish(wish, cargo).await.map_err(|_| ending())? {

@@ -140,7 +140,7 @@ impl Node {
             members.sort_by_key(|member| member.peer.node != asker.node);
         }
         for member in members {
-            if let Ok(bundle) = self.caller.fetch_code(member.peer.node, hash).await {
+            if let Ok(bundle) = self.caller.fetch_code(member.peer.node, hash, |_, _| ()).await {
                 let engine = self.engine.clone();
                 let loaded = tokio::task::spawn_blocking(move || engine.load(&bundle, &|_| ()));
                 let code = loaded.await.map_err(|error| panicked(&error))?;

@@ -60,7 +60,7 @@ impl Arrivals {
             let (chunks, filled) = mpsc::channel(CHUNKS_AHEAD);
             let (emptied, mut empties) = mpsc::channel(CHUNKS_AHEAD + 2);
             let (whole, is_whole) = tokio::sync::oneshot::channel();
-            let thaw = Thaw::new(engine);
+            let thaw = Thaw::new(engine).by_move();
             let events = events.clone();
             tokio::task::spawn_blocking(move || {
                 let image = land(thaw, filled, &emptied, is_whole, key);

@@ -23,7 +23,7 @@ pub(crate) use arrivals::{Arrivals, Landing};
 pub(crate) use guests::Guests;
 
 use crate::clock::Clock;
-use crate::control::Caller;
+use crate::codes::Codes;
 use crate::halts::Halts;
 use crate::home::Home;
 use crate::links::bulk::Bulk;
@@ -58,7 +58,7 @@ pub(crate) struct Driver {
     messages: Arc<Messages>,
     bulk: Arc<Bulk>,
     arrivals: Arrivals,
-    caller: Caller,
+    codes: Codes,
     events: Events,
     tickets: HashMap<Ticket, Pending>,
     next_ticket: u64,
@@ -87,7 +87,7 @@ pub(crate) struct Parts {
     pub(crate) messages: Arc<Messages>,
     pub(crate) bulk: Arc<Bulk>,
     pub(crate) arrivals: Arrivals,
-    pub(crate) caller: Caller,
+    pub(crate) codes: Codes,
     pub(crate) first_news: oneshot::Sender<()>,
     pub(crate) halts: Option<Halts>,
 }
@@ -207,7 +207,7 @@ impl Driver {
             messages: parts.messages,
             bulk: parts.bulk,
             arrivals: parts.arrivals,
-            caller: parts.caller,
+            codes: parts.codes,
             events,
             tickets: HashMap::new(),
             next_ticket: 0,

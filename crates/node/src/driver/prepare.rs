@@ -1,11 +1,10 @@
 //! Before a process is frozen anywhere: is everything here that it needs?
 
-use engine::Engine;
 use protocol::Input;
-use wire::{Blob, CodeHash, Offer, Peer, Pid, Refusal};
+use wire::{Blob, Offer, Peer, Pid, Refusal};
 
 use super::{Driver, Event};
-use crate::control::Caller;
+use crate::codes::Codes;
 use crate::papers::Needs;
 
 impl Driver {
@@ -26,12 +25,11 @@ impl Driver {
     /// Gets ready for a process that may come.
     pub(super) fn prepare(&mut self, from: Peer, pid: Pid, offer: Offer, needs: &Blob) {
         self.arrivals.expect(pid, offer, from);
-        let (engine, caller, events) =
-            (self.engine.clone(), self.caller.clone(), self.events.clone());
+        let (codes, events) = (self.codes.clone(), self.events.clone());
         let needs = wire::decode::<Needs>(&needs.0);
         tokio::spawn(async move {
             let result = match needs {
-                Ok(needs) => check(&engine, &caller, from, needs).await,
+                Ok(needs) => check(&codes, from, needs).await,
                 Err(error) => Err(format!("what it needs cannot be read: {error}")),
             };
             events.send(Event::Prepared(pid, offer, result.map_err(Refusal::Unfit)));
@@ -52,7 +50,7 @@ impl Driver {
     }
 }
 
-async fn check(engine: &Engine, caller: &Caller, from: Peer, needs: Needs) -> Result<(), String> {
+async fn check(codes: &Codes, from: Peer, needs: Needs) -> Result<(), String> {
     for dir in &needs.dirs {
         dir.check().map_err(|error| format!("directory {}: {error}", dir.host.display()))?;
     }
@@ -64,32 +62,7 @@ async fn check(engine: &Engine, caller: &Caller, from: Peer, needs: Needs) -> Re
             needs.image_bytes
         ));
     }
-    have_code(engine, caller, from, needs.code).await
-}
-
-/// Makes sure that code is here and ready for a thaw, fetching it from a peer if need be.
-pub(crate) async fn have_code(
-    engine: &Engine,
-    caller: &Caller,
-    from: Peer,
-    hash: CodeHash,
-) -> Result<(), String> {
-    let here = engine.clone();
-    let found = tokio::task::spawn_blocking(move || here.code(hash));
-    match found.await.map_err(|error| error.to_string())? {
-        Ok(Some(_)) => return Ok(()),
-        Ok(None) => {}
-        Err(error) => return Err(format!("its code: {error}")),
-    }
-    let bundle =
-        caller.fetch_code(from.node, hash).await.map_err(|error| format!("its code: {error}"))?;
-    let engine = engine.clone();
-    let loaded = tokio::task::spawn_blocking(move || engine.load(&bundle, &|_| ()));
-    match loaded.await.map_err(|error| error.to_string())? {
-        Ok(code) if code.hash() == hash => Ok(()),
-        Ok(_) => Err("its code: the bundle that came has another hash".to_owned()),
-        Err(error) => Err(format!("its code: {error}")),
-    }
+    codes.make_ready(from.node, needs.code).await
 }
 
 /// What the system says could be used without swapping, in bytes.

@@ -160,6 +160,13 @@ impl Client {
         Running::of(response).await.unwrap()
     }
 
+    pub async fn kill(&self, pid: Pid) {
+        let target = api::KillRequest { target: pid.to_string() };
+        let killed: Result<api::KillReply, Error> =
+            self.json(Method::POST, "/v1/kill", &target).await;
+        assert_eq!(killed.unwrap().killed.len(), 1);
+    }
+
     pub async fn move_to(&self, pid: Pid, to: &str) -> Result<MoveReport, Error> {
         let body = serde_json::to_vec(&MoveRequest { to: to.to_owned() }).unwrap();
         let path = format!("/v1/processes/{pid}/move");
@@ -265,6 +272,11 @@ impl Events {
 /// A program that prints the numbers from 1 to `last`, one a line, with `work` rounds of a loop
 /// between two, and exits with code 7.
 pub fn counter(last: u32, work: u32) -> Vec<u8> {
+    counter_with(last, work, "")
+}
+
+/// The same program with more functions, which may call its `$work`.
+pub fn counter_with(last: u32, work: u32, more: &str) -> Vec<u8> {
     wat::parse_str(format!(
         r#"(module
           (import "wasi_snapshot_preview1" "fd_write"
@@ -292,6 +304,7 @@ pub fn counter(last: u32, work: u32) -> Vec<u8> {
               (local.set $round (i32.add (local.get $round) (i32.const 1)))
               (br_if $next (i32.lt_u (local.get $round) (i32.const {work}))))
             (local.get $sum))
+          {more}
           (func (export "_start")
             (loop $next
               (i32.store (i32.const 128) (call $work))

@@ -143,6 +143,7 @@ pub(super) fn doing(node: &str, progress: &api::Progress) -> String {
         None => counted(progress.done),
     };
     match progress.step {
+        Step::Compile if progress.total.is_none() => format!("  {node} compiles the program"),
         Step::Compile => format!("  {node} compiles: {done} functions"),
         Step::Fetch => format!("  {node} fetches the code: {done}"),
         Step::Transfer => format!("  {node} receives the process: {done}"),
