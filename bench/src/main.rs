@@ -12,7 +12,7 @@ use std::{env, process::ExitCode};
 
 const USAGE: &str = "\
 Usage: bench exec [--json] [--quick] [--only NAME]...
-       bench move [--json] [--only freezing|moving]";
+       bench move [--json] [PART]...";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();

@@ -87,6 +87,8 @@ impl Cluster {
             .arg(self.data(name))
             .args(join)
             .env_remove("WHIMBREL_NODE")
+            // As on two machines: what one has compiled, the other has not.
+            .env("XDG_CACHE_HOME", self.home.path().join(format!("{name}-cache")))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

@@ -6,7 +6,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        mpsc::{Receiver, channel},
+        mpsc::{Receiver, channel, sync_channel},
     },
     thread,
     time::{Duration, Instant},
@@ -29,8 +29,11 @@ const TRIPS: usize = 40;
 /// Pieces that files are read in: as long as the pieces that images are written in.
 const PIECE: usize = 1 << 17;
 
+/// Pieces between two threads.
+const PIECES_AHEAD: usize = 4;
+
 /// Time from a request to the safepoint, over several programs in the middle of their work.
-pub(super) fn safepoints(report: &mut Report, subjects: &[Subject]) -> Result<(), String> {
+pub(super) fn safepoints(report: &mut Report, subjects: &[&Subject]) -> Result<(), String> {
     let engine = engine()?;
     let mut all = Vec::new();
     for subject in subjects {
@@ -62,21 +65,18 @@ pub(super) fn safepoints(report: &mut Report, subjects: &[Subject]) -> Result<()
 }
 
 /// From the request to freeze, through a file, to the first word of the thawed process; beside it, the same bytes
-/// written to a file and read back by nobody in particular.
-pub(super) fn files(report: &mut Report, small: &Subject, large: &Subject) -> Result<(), String> {
-    let engine = engine()?;
-    let trips = through_files(&engine, small)?;
-    report.push("freeze-thaw-small-ms", ms(quantile(&trips.trip, 0.5)), "ms");
-    report.push("freeze-thaw-small-p99-ms", ms(quantile(&trips.trip, 0.99)), "ms");
-    report.push("freeze-thaw-small-bytes", trips.bytes as f64, "bytes");
-    let trips = through_files(&engine, large)?;
+/// written to a file and read back by nobody in particular, in turn.
+pub(super) fn files(report: &mut Report, name: &str, subject: &Subject) -> Result<(), String> {
+    let trips = through_files(&engine()?, subject)?;
     let (trip, plain) = (quantile(&trips.trip, 0.5), quantile(&trips.plain, 0.5));
-    report.push("freeze-thaw-17mb-ms", ms(trip), "ms");
-    report.push("freeze-thaw-17mb-io-ms", ms(plain), "ms");
-    report.push("freeze-thaw-17mb-bytes", trips.bytes as f64, "bytes");
+    report.push(format!("freeze-thaw-{name}-ms"), ms(trip), "ms");
+    report.push(format!("freeze-thaw-{name}-p99-ms"), ms(quantile(&trips.trip, 0.99)), "ms");
+    report.push(format!("freeze-thaw-{name}-io-ms"), ms(plain), "ms");
+    report.push(format!("freeze-thaw-{name}-bytes"), trips.bytes as f64, "bytes");
     // One millisecond is for everything that does not grow with the bytes.
     let beyond = trip.saturating_sub(Duration::from_millis(1));
-    report.push("freeze-thaw-17mb-vs-io", beyond.as_secs_f64() / plain.as_secs_f64(), "ratio");
+    let ratio = beyond.as_secs_f64() / plain.as_secs_f64();
+    report.push(format!("freeze-thaw-{name}-vs-io"), ratio, "ratio");
     Ok(())
 }
 
@@ -106,30 +106,74 @@ fn through_files(engine: &Engine, subject: &Subject) -> Result<Trips, String> {
     Ok(trips)
 }
 
+/// Writes an image as a node does: one thread takes it out of the memory while another writes the file. What fits in
+/// one piece needs no second thread.
 fn write(frozen: &Frozen, path: &Path) -> Result<u64, String> {
     let said = |error: &dyn std::fmt::Display| format!("writing an image: {error}");
     let stamp = Stamp { node: "bench".to_owned(), epoch: Epoch(0), offer: Offer(0) };
     let mut image = frozen.image(stamp, Vec::new());
     let mut file = File::create(path).map_err(|error| said(&error))?;
     let mut piece = Vec::new();
-    let mut bytes = 0;
-    while image.next(&mut piece).map_err(|error| said(&error))? {
+    image.next(&mut piece).map_err(|error| said(&error))?;
+    let mut bytes = piece.len() as u64;
+    if piece.len() < PIECE {
         file.write_all(&piece).map_err(|error| said(&error))?;
-        bytes += piece.len() as u64;
+        return Ok(bytes);
     }
-    Ok(bytes)
+    thread::scope(|scope| {
+        let (filled, pieces) = sync_channel(PIECES_AHEAD);
+        let (empties, emptied) = channel();
+        let maker = scope.spawn(move || {
+            loop {
+                let mut piece: Vec<u8> = emptied.try_recv().unwrap_or_default();
+                if !image.next(&mut piece)? || filled.send(piece).is_err() {
+                    return Ok::<_, engine::WriteError>(());
+                }
+            }
+        });
+        file.write_all(&piece).map_err(|error| said(&error))?;
+        for piece in pieces {
+            file.write_all(&piece).map_err(|error| said(&error))?;
+            bytes += piece.len() as u64;
+            // The maker may have ended.
+            let _ = empties.send(piece);
+        }
+        let made = maker.join().map_err(|_| said(&"a thread panicked"))?;
+        made.map_err(|error| said(&error))?;
+        Ok(bytes)
+    })
 }
 
+/// Reads a file on one thread and puts what is in it into place on another.
 fn read(engine: &Engine, path: &Path) -> Result<Running, String> {
     let said = |error: &dyn std::fmt::Display| format!("reading an image: {error}");
     let mut file = File::open(path).map_err(|error| said(&error))?;
     let mut thaw = Thaw::new(engine);
     let mut piece = vec![0; PIECE];
-    loop {
-        match file.read(&mut piece).map_err(|error| said(&error))? {
-            0 => break,
-            length => thaw.push(&piece[..length]).map_err(|error| said(&error))?,
-        }
+    let length = file.read(&mut piece).map_err(|error| said(&error))?;
+    thaw.push(&piece[..length]).map_err(|error| said(&error))?;
+    if length == PIECE {
+        thread::scope(|scope| {
+            let (filled, pieces) = sync_channel::<Vec<u8>>(PIECES_AHEAD);
+            let (empties, emptied) = channel::<Vec<u8>>();
+            let reader = scope.spawn(move || {
+                loop {
+                    let mut piece = emptied.try_recv().unwrap_or_default();
+                    piece.resize(PIECE, 0);
+                    let length = file.read(&mut piece)?;
+                    piece.truncate(length);
+                    if length == 0 || filled.send(piece).is_err() {
+                        return Ok::<_, std::io::Error>(());
+                    }
+                }
+            });
+            for piece in pieces {
+                thaw.push(&piece).map_err(|error| said(&error))?;
+                let _ = empties.send(piece);
+            }
+            let read = reader.join().map_err(|_| said(&"a thread panicked"))?;
+            read.map_err(|error| said(&error))
+        })?;
     }
     let staged = thaw.finish().map_err(|error| said(&error))?;
     let (sink, events) = listen();
