@@ -93,6 +93,8 @@ fn through_files(engine: &Engine, subject: &Subject) -> Result<Trips, String> {
     running.until_ready(subject)?;
     let mut trips = Trips { trip: Vec::new(), plain: Vec::new(), bytes: 0 };
     for _ in 0..TRIPS {
+        // Whoever freezes into a file makes a new one.
+        let _ = std::fs::remove_file(&path);
         let begun = Instant::now();
         let frozen = running.freeze()?;
         trips.bytes = write(&frozen, &path)?;
@@ -187,6 +189,7 @@ fn plain(path: &Path, bytes: u64) -> Result<Duration, String> {
     // The image's own bytes: what a file system makes of their content is the same for both.
     let content = std::fs::read(path).map_err(said)?;
     let copy = path.with_extension("plain");
+    let _ = std::fs::remove_file(&copy);
     let mut buffer = vec![0; PIECE];
     let begun = Instant::now();
     let mut file = File::create(&copy).map_err(said)?;

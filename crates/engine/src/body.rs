@@ -52,7 +52,7 @@ impl Body {
         }
         let system = |error: io::Error| StartError::Instantiate(error.to_string());
         let budget = Budget::new(memory_max);
-        let mut memories = memories(code, &budget).map_err(system)?;
+        let mut memories = memories(code, Some(&budget)).map_err(system)?;
         let control = control(code).map_err(system)?;
         let world = World::new(pid, control.clone(), code.clone(), outside);
         let lent = lend(code, &control, &mut memories);
@@ -170,10 +170,10 @@ pub(crate) struct Parts {
 }
 
 /// Fresh memories of the sizes that they have at the start.
-pub(crate) fn memories(code: &Code, budget: &Arc<Budget>) -> io::Result<Vec<Mapping>> {
+pub(crate) fn memories(code: &Code, budget: Option<&Arc<Budget>>) -> io::Result<Vec<Mapping>> {
     let mapping = |layout: &crate::layout::MemoryLayout| {
         let bytes = usize::try_from(layout.bytes_min).map_err(io::Error::other)?;
-        let charged = matches!(layout.role, Role::Guest(_)).then(|| budget.clone());
+        let charged = budget.filter(|_| matches!(layout.role, Role::Guest(_))).cloned();
         Mapping::new(bytes, charged)
     };
     code.layout().mapped().map(mapping).collect()

@@ -1,6 +1,7 @@
 //! A program, transformed and compiled.
 
-use std::sync::{Arc, OnceLock};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use transform::Sites;
@@ -8,11 +9,14 @@ use transform::index::FuncIdx;
 use wasmtime::{ExternType, InstancePre, Linker, Module, ModuleExport, Store};
 use wire::CodeHash;
 
+use crate::body::memories;
 use crate::bundle::Bundle;
 use crate::cache::{Cache, Form};
 use crate::host::Host;
+use crate::image::guest_memories;
 use crate::layout::Layout;
 use crate::pulley::without_atomics;
+use crate::raw::{Budget, Mapping};
 use crate::{CodeError, FrameName, Target, World, wasi};
 
 /// A program in all its forms. Shared by its processes.
@@ -26,6 +30,8 @@ pub struct Code {
     /// Compiled in the background, or when it is first needed.
     resume: OnceLock<Result<Compiled, String>>,
     compile_time: Duration,
+    /// Memory for a process that is to come, with what the program starts with in it.
+    spare: Mutex<Option<Vec<Mapping>>>,
 }
 
 /// What turns bundles into code, the same for all of it.
@@ -96,7 +102,9 @@ impl Code {
         let compile_time = begun.elapsed();
         progress(Step::Ready { cached: run.cached });
         let resume = OnceLock::new();
-        Ok(Arc::new(Self { hash, bundle, sites, layout, tools, run, resume, compile_time }))
+        let spare = Mutex::default();
+        let code = Self { hash, bundle, sites, layout, tools, run, resume, compile_time, spare };
+        Ok(Arc::new(code))
     }
 
     /// Its address: the BLAKE3 hash of its bundle.
@@ -136,6 +144,36 @@ impl Code {
     /// [`CodeError`], if it does not compile.
     pub fn make_resumable(&self) -> Result<(), CodeError> {
         self.resume().map(drop)
+    }
+
+    /// Lays out memory for one process that is to come, with what the program starts with: the next
+    /// thaw takes it, and only has to put what differs in its place. One is kept.
+    ///
+    /// # Errors
+    ///
+    /// What the system says if it has no room; a thaw will do without.
+    pub fn make_room(&self) -> io::Result<()> {
+        if self.spare().is_none() {
+            let mut memories = memories(self, None)?;
+            for (_, initial, mapping) in guest_memories(&self.layout, &mut memories) {
+                initial.write(mapping, |_| true);
+            }
+            *self.spare() = Some(memories);
+        }
+        Ok(())
+    }
+
+    /// What [`Code::make_room`] has made, charged to a process; none if there is none, or if the
+    /// budget is too small.
+    pub(crate) fn take_room(&self, budget: &Arc<Budget>) -> Option<Vec<Mapping>> {
+        let mut memories = self.spare().take()?;
+        let charged = guest_memories(&self.layout, &mut memories)
+            .all(|(.., mapping)| mapping.charge(budget.clone()));
+        charged.then_some(memories)
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Option<Vec<Mapping>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes of machine code: of the run form, and of the resume form if it is ready.

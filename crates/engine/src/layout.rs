@@ -12,7 +12,7 @@ use wasmparser::{
 };
 
 use crate::CodeError;
-use crate::raw::PAGE_BYTES;
+use crate::raw::{Mapping, PAGE_BYTES};
 
 /// A Wasm page, in bytes.
 const WASM_PAGE_BYTES: u64 = 65_536;
@@ -165,8 +165,23 @@ impl Initial {
         Some(&self.bytes[at * PAGE_BYTES..(at + 1) * PAGE_BYTES])
     }
 
+    /// Writes those that are wanted to where they belong, in memory that is lent to nobody.
+    pub(crate) fn write(&self, mapping: &mut Mapping, wanted: impl Fn(u32) -> bool) {
+        // Where many are wanted together, the kernel makes them ready at once.
+        let together = |one: &u32, next: &u32| one + 1 == *next && wanted(*one) == wanted(*next);
+        let ranges = self.pages.chunk_by(together);
+        for range in ranges.filter(|range| wanted(range[0])) {
+            mapping.populate(range[0] as usize * PAGE_BYTES, range.len() * PAGE_BYTES);
+        }
+        let bytes = mapping.bytes().expect("it is lent to nobody");
+        for (page, content) in self.pages().filter(|(page, _)| wanted(*page)) {
+            let start = page as usize * PAGE_BYTES;
+            bytes[start..start + PAGE_BYTES].copy_from_slice(content);
+        }
+    }
+
     /// All of them, with their numbers.
-    pub(crate) fn pages(&self) -> impl Iterator<Item = (u32, &[u8])> {
+    fn pages(&self) -> impl Iterator<Item = (u32, &[u8])> {
         self.pages.iter().copied().zip(self.bytes.chunks_exact(PAGE_BYTES))
     }
 }

@@ -188,6 +188,17 @@ impl Mapping {
         Reservation::new(bytes, RESERVATION_BYTES, GUARD_BYTES, budget).map(|r| Self(Arc::new(r)))
     }
 
+    /// Charges what there is, and what it grows by, to a budget. Says whether that has room.
+    pub(crate) fn charge(&mut self, budget: Arc<Budget>) -> bool {
+        let reservation = Arc::get_mut(&mut self.0).expect("it is lent to nobody");
+        assert!(reservation.budget.is_none(), "it is charged once");
+        if !budget.take(reservation.bytes() as u64) {
+            return false;
+        }
+        reservation.budget = Some(budget);
+        true
+    }
+
     /// How many bytes there are; right while an instance runs in it, too.
     pub(crate) fn size(&self) -> usize {
         self.0.bytes()
@@ -376,6 +387,12 @@ mod tests {
         mapping.grow(4 * PAGE_BYTES).expect("within the budget");
         assert!(Mapping::new(PAGE_BYTES, Some(budget.clone())).is_err());
         drop(mapping);
+        assert_eq!(budget.used(), 0);
+        let mut late = Mapping::new(2 * PAGE_BYTES, None).expect("there is room");
+        assert!(late.charge(budget.clone()));
+        assert!(!Mapping::new(3 * PAGE_BYTES, None).expect("there is room").charge(budget.clone()));
+        assert!(late.grow(5 * PAGE_BYTES).is_err());
+        drop(late);
         assert_eq!(budget.used(), 0);
     }
 }

@@ -53,6 +53,8 @@ struct Arrived {
     code: Arc<Code>,
     budget: Arc<Budget>,
     memories: Vec<Mapping>,
+    /// Whether what the program starts with is in them.
+    laid_out: bool,
     frames: usize,
     /// For each of the program's memories, which pages have come.
     pages: Vec<PageSet>,
@@ -170,10 +172,15 @@ impl Intake {
             return Err(foreign("its original program is another"));
         }
         let budget = Budget::new(head.memory_max);
-        let mut memories = memories(&code, &budget)?;
+        let room = code.take_room(&budget);
+        let laid_out = room.is_some();
+        let mut memories = match room {
+            Some(memories) => memories,
+            None => memories(&code, Some(&budget))?,
+        };
         self.grow(&code, &head, &mut memories)?;
         let pages = head.memories.iter().map(|bytes| PageSet::new(*bytes)).collect();
-        self.frame = Some(Arrived { head, code, budget, memories, frames: 0, pages });
+        self.frame = Some(Arrived { head, code, budget, memories, laid_out, frames: 0, pages });
         Ok(())
     }
 
@@ -260,14 +267,16 @@ impl Intake {
         check_state(&arrived.code, &state)?;
         self.arrival.frozen_for = self.by_move.map(|since| since.elapsed());
         let wasi = Wasi::restore(&wasi, &self.arrival)?;
-        let Arrived { head, code, budget, memories, frames, pages } = arrived;
+        let Arrived { head, code, budget, memories, laid_out, frames, pages } = arrived;
         let values = Values { state, top: head.frames_bytes };
         if frames != head.frames_bytes as usize {
             return Err(malformed(Kind::Frames, "more or fewer than the head says"));
         }
         let phase = if head.in_start { Phase::Start } else { Phase::Main };
         let mut parts = Parts { code, memories, budget, phase, values };
-        parts.fill(&pages);
+        if !laid_out {
+            parts.fill(&pages);
+        }
         let stack = parts.check_frames()?;
         let dirs = head.dirs.iter().map(dir).collect();
         Ok(Staged { engine: self.engine, head, protocol, streams, stack, dirs, wasi, parts })
@@ -299,13 +308,7 @@ impl Parts {
     /// Puts what the program starts with where the image says nothing.
     fn fill(&mut self, pages: &[PageSet]) {
         for (index, initial, mapping) in guest_memories(self.code.layout(), &mut self.memories) {
-            let bytes = mapping.bytes().expect("it is lent to nobody");
-            for (page, content) in initial.pages() {
-                if !pages[index as usize].has(page) {
-                    let start = page as usize * PAGE_BYTES;
-                    bytes[start..start + PAGE_BYTES].copy_from_slice(content);
-                }
-            }
+            initial.write(mapping, |page| !pages[index as usize].has(page));
         }
     }
 

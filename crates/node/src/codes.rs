@@ -51,11 +51,19 @@ impl Codes {
             Some(code) => code,
             None => self.fetch(from, hash).await?,
         };
-        if code.is_resumable() {
-            return Ok(());
+        if !code.is_resumable() {
+            self.note(hash, Progress { step: Step::Compile, done: 0, total: None });
         }
-        self.note(hash, Progress { step: Step::Compile, done: 0, total: None });
         blocking(move || code.make_resumable()).await
+    }
+
+    /// Lays out memory for a process of this code that is about to come.
+    pub(crate) async fn make_room(&self, hash: CodeHash) {
+        if let Ok(Some(code)) = self.find(hash).await {
+            let made = tokio::task::spawn_blocking(move || code.make_room()).await;
+            // Without it the thaw does that itself.
+            tracing::debug!(%hash, ?made, "room");
+        }
     }
 
     async fn find(&self, hash: CodeHash) -> Result<Option<Arc<Code>>, String> {

@@ -62,7 +62,9 @@ async fn check(codes: &Codes, from: Peer, needs: Needs) -> Result<(), String> {
             needs.image_bytes
         ));
     }
-    codes.make_ready(from.node, needs.code).await
+    codes.make_ready(from.node, needs.code).await?;
+    codes.make_room(needs.code).await;
+    Ok(())
 }
 
 /// What the system says could be used without swapping, in bytes.
