@@ -15,6 +15,7 @@ Usage: cargo xtask COMMAND
   ci                    all that continuous integration checks, and nothing else
   bench exec [--json]   speed of transformed code beside plain Wasmtime's
   bench move [--json]   pause, throughput and size of moves, and of freezing to a file
+                        (parts by name: files safepoints n-body pulse binary-trees cpython compressible random)
   long                  real programs on long journeys between daemons; takes minutes
   guests                build our own guests, fetch the real programs
   tidy                  what must hold of the repository's text and crate graph

@@ -12,6 +12,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use bytes::Buf;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -122,8 +123,9 @@ async fn stream_out(
     while let Some(chunk) = outlet.chunks.recv().await {
         let length = u32::try_from(chunk.len()).expect("chunks are bounded");
         assert!(0 < length && length <= CHUNK_BYTES_MAX);
-        stream.write_u32_le(length).await?;
-        stream.write_all(&chunk).await?;
+        // In one go: by itself the length would be a packet of its own.
+        let first = length.to_le_bytes();
+        stream.write_all_buf(&mut Buf::chain(&first[..], &chunk[..])).await?;
         bytes += u64::from(length);
         let _ = outlet.empties.try_send(chunk);
     }

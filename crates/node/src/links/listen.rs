@@ -7,7 +7,7 @@ use axum::{Extension, Router};
 use engine::Engine;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::LazyConfigAcceptor;
@@ -23,6 +23,10 @@ use crate::trust::{Purpose, peer_node};
 
 /// A caller who does not say who it is within this time is cut off.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is read from a socket at once. The TLS library by itself asks for one page at a time, and an
+/// image would cost as many calls of the system as it has pages.
+const READ_BYTES: usize = 64 << 10;
 
 /// So many callers may be in their handshake at a time.
 const HANDSHAKES_MAX: usize = 64;
@@ -91,6 +95,7 @@ impl Door {
     }
 
     async fn greet(&self, stream: TcpStream) -> Result<Greeted, String> {
+        let stream = BufReader::with_capacity(READ_BYTES, stream);
         let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream)
             .await
             .map_err(|error| error.to_string())?;
@@ -122,7 +127,7 @@ impl Door {
 
     /// Hands messages on, questions to the registry to the registry.
     async fn hear(self, stream: impl AsyncRead + Unpin, peer: Peer) -> Result<(), String> {
-        let mut stream = tokio::io::BufReader::with_capacity(64 << 10, stream);
+        let mut stream = BufReader::with_capacity(64 << 10, stream);
         let me = self.dialer.identity.peer;
         while let Ok(length) = stream.read_u32_le().await {
             if wire::MESSAGE_BYTES_MAX < length as usize {
@@ -157,8 +162,8 @@ impl Door {
 }
 
 enum Greeted {
-    Joiner(TlsStream<TcpStream>),
-    Member(TlsStream<TcpStream>, Peer, Channel),
+    Joiner(TlsStream<BufReader<TcpStream>>),
+    Member(TlsStream<BufReader<TcpStream>>, Peer, Channel),
 }
 
 async fn serve_http(
