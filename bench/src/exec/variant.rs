@@ -165,7 +165,7 @@ impl Runners {
         loop {
             match events.recv().map_err(|error| error.to_string())? {
                 Event::Output { bytes, .. } => output.extend(bytes),
-                Event::InputTaken { .. } => {}
+                Event::InputTaken { .. } | Event::Sent | Event::Took => {}
                 Event::Frozen(frozen) => {
                     stopped = true;
                     frozen.resume();

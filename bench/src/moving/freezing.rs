@@ -254,7 +254,7 @@ impl Running {
                 }
                 Event::Ended(outcome) => return Err(format!("it ended: {outcome}")),
                 Event::Frozen(_) => return Err("it was frozen by nobody".to_owned()),
-                Event::InputTaken { .. } => {}
+                Event::InputTaken { .. } | Event::Sent | Event::Took => {}
             }
         }
     }
@@ -268,7 +268,7 @@ impl Running {
                     self.process.output_taken(offset + bytes.len() as u64);
                 }
                 Event::Ended(outcome) => return Err(format!("it ended: {outcome}")),
-                Event::InputTaken { .. } => {}
+                Event::InputTaken { .. } | Event::Sent | Event::Took => {}
             }
         }
     }

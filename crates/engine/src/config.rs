@@ -13,6 +13,7 @@ use crate::bundle::{self, Bundle};
 use crate::cache::Cache;
 use crate::code::Tools;
 use crate::host::{Outside, Streams};
+use crate::mail::Mail;
 use crate::raw::{Creator, GUARD_BYTES, HEAP_RESERVATION_BYTES, RESERVATION_BYTES};
 use crate::wasi::Wasi;
 use crate::worker::{RESUME_STACK_BYTES, RUN_STACK_BYTES, Scheduler};
@@ -185,8 +186,9 @@ impl Engine {
         events: EventSink,
     ) -> Result<Process, StartError> {
         let wasi = Wasi::new(&setup)?;
-        let Setup { dirs, memory_max, place, .. } = setup;
-        let outside = Outside::new(events, place, false, Streams::default());
+        let Setup { dirs, memory_max, place, members, grants, .. } = setup;
+        let mail = Mail::new(members, grants);
+        let outside = Outside::new(events, place, false, Streams::default(), mail);
         let body = Body::start(pid, code, wasi, outside.clone(), memory_max)?;
         Ok(Process::launch(&self.inner.scheduler, pid, outside, dirs, body))
     }

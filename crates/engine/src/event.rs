@@ -28,6 +28,11 @@ pub enum Event {
         /// How many bytes of its input it has taken since it was born.
         offset: u64,
     },
+    /// There are messages that it sent, to be carried off: see [`crate::Process::carry`]. Said when
+    /// there were none before, and again when it is resumed or its effects are released.
+    Sent,
+    /// It has taken much from its inbox, or anything before a freeze: see [`crate::Process::took`].
+    Took,
     /// A freeze that was asked for has come to pass.
     Frozen(Frozen),
     /// It is over. Nothing comes after this.
@@ -101,6 +106,8 @@ impl fmt::Debug for Event {
                 write!(f, "Output({stream:?}, {} bytes at {offset})", bytes.len())
             }
             Self::InputTaken { offset } => write!(f, "InputTaken({offset})"),
+            Self::Sent => f.write_str("Sent"),
+            Self::Took => f.write_str("Took"),
             Self::Frozen(_) => f.write_str("Frozen"),
             Self::Ended(outcome) => write!(f, "Ended({outcome})"),
         }

@@ -45,6 +45,7 @@ pub struct ImageWriter {
     stamp: Stamp,
     protocol: Vec<u8>,
     dirs: Vec<crate::Dir>,
+    mail: Vec<u8>,
     at: At,
 }
 
@@ -89,12 +90,14 @@ impl Frozen {
     }
 
     /// The process's image, with a section of the node's own. It can be had several times; it ends
-    /// with [`WriteError::Resumed`] if the process is resumed or dropped meanwhile.
+    /// with [`WriteError::Resumed`] if the process is resumed or dropped meanwhile. Messages in it
+    /// are those of this moment, so that they fit the section, whenever the rest is written.
     #[must_use]
     pub fn image(&self, stamp: Stamp, protocol: Vec<u8>) -> ImageWriter {
         let at = At::Start { link: crate::image::LOOPBACK };
         let dirs = self.process.needs().dirs;
-        ImageWriter { body: self.body.clone(), stamp, protocol, dirs, at }
+        let mail = self.shared.outside.mail();
+        ImageWriter { body: self.body.clone(), stamp, protocol, dirs, mail, at }
     }
 
     /// Lets the process go on where it stopped. Nothing is copied.
@@ -144,7 +147,13 @@ impl ImageWriter {
         while piece.len() < PIECE_BYTES {
             self.at = match std::mem::replace(&mut self.at, At::End) {
                 At::Start { link } => {
-                    let encoder = prelude(body, &self.stamp, &self.protocol, &self.dirs, piece)?;
+                    let encoder = prelude(
+                        body,
+                        &self.stamp,
+                        &self.dirs,
+                        [&self.protocol, &self.mail],
+                        piece,
+                    )?;
                     At::Frames(Box::new(encoder), Pages::new(link), 0)
                 }
                 At::Frames(mut encoder, pages, from) => {

@@ -21,6 +21,7 @@ use transform::abi;
 use wasmtime::StoreLimits;
 use wire::{Epoch, Pid};
 
+use crate::mail::{Incoming, Mail, Outgoing, Received, Took, Unsent};
 use crate::raw::Control;
 use crate::wasi::{Blocked, View, Wasi};
 use crate::{Code, Event, EventSink, Stream};
@@ -39,8 +40,15 @@ pub enum Wait {
     Until(u64),
     /// Until there is input, or its end, or (where given) the clock is at this.
     Stdin(Option<u64>),
+    /// Until there is a message for it, or (where given) the clock is at this.
+    Message(Option<u64>),
+    /// Until there is input, or its end, or a message, or (where given) the clock is at this.
+    StdinOrMessage(Option<u64>),
     /// Until some of its output has been taken.
     OutputRoom,
+    /// Until there is room to send a message to this process with so many bytes, or (where given)
+    /// the clock is at this.
+    SendRoom(Pid, usize, Option<u64>),
     /// Until its effects are released.
     Effects,
 }
@@ -134,6 +142,7 @@ struct State {
     epoch: Epoch,
     held: bool,
     streams: Streams,
+    mail: Mail,
 }
 
 /// Where a process's streams are. Part of its image.
@@ -262,6 +271,58 @@ impl World {
     pub fn take_input(&mut self, bytes: &mut [u8]) -> usize {
         self.shared.take_input(self.pid, bytes)
     }
+
+    /// The indices of the processes that were started together with it, itself among them.
+    #[must_use]
+    pub fn members(&self) -> Vec<u32> {
+        self.shared.state().mail.members.clone()
+    }
+
+    /// Says whether it may send this at all, apart from room.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsent`], but not [`Unsent::Full`].
+    pub fn may_send(&self, to: Pid, bytes: usize) -> Result<(), Unsent> {
+        self.shared.state().mail.may_send(self.pid.group, to, bytes)
+    }
+
+    /// Sends a message. It leaves the node when effects are not held.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsent`]; if it is [`Unsent::Full`], the call blocks on [`Wait::SendRoom`].
+    pub fn send(&mut self, to: Pid, bytes: &[u8]) -> Result<(), Unsent> {
+        self.shared.send(self.pid, to, bytes)
+    }
+
+    /// Takes the first message from the inbox, if it is not longer than this.
+    pub fn receive(&mut self, room: usize) -> Received {
+        self.shared.of_inbox(self.pid, |mail| mail.receive(room))
+    }
+
+    /// Reads from the first message in the inbox as from a file, at most so many bytes; none, if
+    /// there is no message.
+    pub fn read_inbox(&mut self, bytes_max: usize) -> Vec<u8> {
+        self.shared.of_inbox(self.pid, |mail| mail.read(bytes_max))
+    }
+
+    /// How many bytes [`World::read_inbox`] would give at most.
+    #[must_use]
+    pub fn inbox_readable(&self) -> usize {
+        self.shared.state().mail.readable()
+    }
+
+    /// Keeps, over its being issued again, when the call that waits for mail stops waiting: a
+    /// moment on the process's own clock. The call takes it back when it ends.
+    pub fn keep_deadline(&mut self, deadline: u64) {
+        self.shared.state().mail.deadline = Some(deadline);
+    }
+
+    /// The deadline that was kept. It is not kept any more.
+    pub fn take_deadline(&mut self) -> Option<u64> {
+        self.shared.state().mail.deadline.take()
+    }
 }
 
 impl Outside {
@@ -270,10 +331,11 @@ impl Outside {
         place: crate::Place,
         held: bool,
         streams: Streams,
+        mail: Mail,
     ) -> Arc<Self> {
         let crate::Place { node, epoch } = place;
         let cpu = AtomicU64::new(streams.cpu);
-        let state = State { node, epoch, held, streams };
+        let state = State { node, epoch, held, streams, mail };
         let (wants, changed) = (AtomicU32::new(0), Condvar::new());
         let on = Mutex::new(None);
         Arc::new(Self { events, wants, cpu, on, state: Mutex::new(state), changed })
@@ -380,6 +442,80 @@ impl Outside {
         self.changed.notify_all();
     }
 
+    fn send(&self, pid: Pid, to: Pid, bytes: &[u8]) -> Result<(), Unsent> {
+        let mut state = self.state();
+        state.mail.may_send(pid.group, to, bytes.len())?;
+        if !state.mail.has_send_room(to, bytes.len()) {
+            return Err(Unsent::Full);
+        }
+        let had_sent = state.mail.has_sent();
+        state.mail.send(to, bytes);
+        if !had_sent && !state.held {
+            self.say(pid, Event::Sent);
+        }
+        Ok(())
+    }
+
+    /// Does something that may take messages from the inbox.
+    fn of_inbox<T>(&self, pid: Pid, take: impl FnOnce(&mut Mail) -> T) -> T {
+        let mut state = self.state();
+        let taken = take(&mut state.mail);
+        self.tell_of_took(pid, &mut state, true);
+        taken
+    }
+
+    fn tell_of_took(&self, pid: Pid, state: &mut State, much: bool) {
+        if !state.held && state.mail.rings_for_took(much) {
+            self.say(pid, Event::Took);
+        }
+    }
+
+    /// Says that messages were taken, however few, before it is said that the process is frozen.
+    pub(crate) fn tell_of_all_took(&self, pid: Pid) {
+        self.tell_of_took(pid, &mut self.state(), false);
+    }
+
+    pub(crate) fn deliver(&self, message: Incoming) -> bool {
+        let delivered = self.state().mail.deliver(message);
+        self.changed.notify_all();
+        delivered
+    }
+
+    /// See [`crate::Process::took`].
+    pub(crate) fn took(&self) -> Vec<(Pid, Took)> {
+        let mut state = self.state();
+        if state.held { vec![] } else { state.mail.took() }
+    }
+
+    pub(crate) fn is_gone(&self, pid: Pid) {
+        self.state().mail.is_gone(pid);
+        self.changed.notify_all();
+    }
+
+    /// See [`crate::Process::carry`].
+    pub(crate) fn carry(&self, takes: impl FnMut(&Outgoing) -> bool) -> usize {
+        let mut state = self.state();
+        if state.held {
+            return 0;
+        }
+        let taken = state.mail.carry(takes);
+        drop(state);
+        self.changed.notify_all();
+        taken
+    }
+
+    /// Rings for what was sent and not taken, if there is something.
+    pub(crate) fn ring(&self, pid: Pid) {
+        let state = self.state();
+        if !state.held && state.mail.has_sent() {
+            self.say(pid, Event::Sent);
+        }
+    }
+
+    pub(crate) fn mail(&self) -> Vec<u8> {
+        self.state().mail.save()
+    }
+
     pub(crate) fn set_epoch(&self, epoch: Epoch) {
         self.state().epoch = epoch;
     }
@@ -396,6 +532,10 @@ impl Outside {
             offset += length;
         }
         state.held = false;
+        if state.mail.has_sent() {
+            self.say(pid, Event::Sent);
+        }
+        self.tell_of_took(pid, &mut state, true);
         self.changed.notify_all();
     }
 
@@ -436,7 +576,10 @@ impl Wait {
     pub(crate) fn deadline(self) -> Option<u64> {
         match self {
             Self::Until(deadline) => Some(deadline),
-            Self::Stdin(deadline) => deadline,
+            Self::Stdin(deadline)
+            | Self::Message(deadline)
+            | Self::StdinOrMessage(deadline)
+            | Self::SendRoom(_, _, deadline) => deadline,
             Self::OutputRoom | Self::Effects => None,
         }
     }
@@ -448,12 +591,16 @@ fn nanos(duration: Duration) -> u64 {
 
 impl State {
     fn is_over(&self, wait: Wait) -> bool {
-        let past = |deadline: u64| now() >= deadline;
+        if wait.deadline().is_some_and(|deadline| now() >= deadline) {
+            return true;
+        }
+        let has_input = || matches!(self.input(), Input::Ready(_) | Input::Ended);
         match wait {
-            Wait::Until(deadline) => past(deadline),
-            Wait::Stdin(deadline) => {
-                matches!(self.input(), Input::Ready(_) | Input::Ended) || deadline.is_some_and(past)
-            }
+            Wait::Until(_) => false,
+            Wait::Stdin(_) => has_input(),
+            Wait::Message(_) => self.mail.has_messages(),
+            Wait::StdinOrMessage(_) => has_input() || self.mail.has_messages(),
+            Wait::SendRoom(to, bytes, _) => self.mail.has_send_room(to, bytes),
             Wait::OutputRoom => self.streams.written - self.streams.taken < OUTPUT_BYTES_MAX as u64,
             Wait::Effects => !self.held,
         }

@@ -32,8 +32,8 @@ const SKIP_MAX: u32 = 64;
 pub(crate) fn prelude(
     body: &mut Body,
     stamp: &Stamp,
-    protocol: &[u8],
     dirs: &[Dir],
+    [protocol, mail]: [&[u8]; 2],
     out: &mut Vec<u8>,
 ) -> Result<Encoder, WriteError> {
     let head = head(body, stamp, dirs)?;
@@ -53,6 +53,7 @@ pub(crate) fn prelude(
         (Kind::Protocol, protocol.to_vec()),
         (Kind::Wasi, wasi),
         (Kind::Streams, bytes(&streams)),
+        (Kind::Mail, mail.to_vec()),
         (Kind::State, bytes(&values.state)),
     ];
     for (kind, section) in sections {

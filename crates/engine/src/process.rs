@@ -10,6 +10,7 @@ use wire::{CodeHash, Epoch, Pid};
 use crate::body::Body;
 use crate::code::Code;
 use crate::host::{FREEZE, KILL, Outside};
+use crate::mail::{Incoming, Outgoing, Took, What};
 use crate::raw::{Budget, Control};
 use crate::worker::Scheduler;
 use crate::{Dir, Needs, Wait, now};
@@ -210,6 +211,45 @@ impl Process {
         Shared::nudge(&self.shared);
     }
 
+    /// Puts a message into its inbox, which holds [`crate::INBOX_BYTES_MAX`] bytes, counted with
+    /// [`crate::MESSAGE_BYTES_EXTRA`] for each message, or one. False if there is no room for it: it
+    /// was not taken then. News always fits.
+    ///
+    /// What is delivered after [`crate::Frozen::image`] is not in that image.
+    #[must_use]
+    pub fn deliver(&self, from: Pid, what: What, bytes: Arc<[u8]>) -> bool {
+        let delivered = self.shared.outside.deliver(Incoming { from, what, bytes });
+        Shared::nudge(&self.shared);
+        delivered
+    }
+
+    /// What it has taken from its inbox, by sender, since this was asked before. Nothing while its
+    /// effects are held. [`crate::Event::Took`] says when to ask.
+    #[must_use]
+    pub fn took(&self) -> Vec<(Pid, Took)> {
+        self.shared.outside.took()
+    }
+
+    /// Offers each message that it sent, in order, to a carrier, who takes it or leaves it. Those
+    /// behind one that is left and to the same receiver are left too. Says how many were taken.
+    ///
+    /// None is offered while its effects are held. [`crate::Event::Sent`] rings when there are the
+    /// first; whoever leaves some has to come back for them. What is carried off after
+    /// [`crate::Frozen::image`] is in that image all the same.
+    pub fn carry(&self, takes: impl FnMut(&Outgoing) -> bool) -> usize {
+        let taken = self.shared.outside.carry(takes);
+        if taken > 0 {
+            Shared::nudge(&self.shared);
+        }
+        taken
+    }
+
+    /// Says that a process has ended to which it may send: to send there is an error from now on.
+    pub fn is_gone(&self, pid: Pid) {
+        self.shared.outside.is_gone(pid);
+        Shared::nudge(&self.shared);
+    }
+
     /// Lets what it does be seen: from now on its output is delivered (what was held back, first),
     /// and host calls that change files or take input go on.
     pub fn release_effects(&self) {
@@ -260,6 +300,8 @@ impl Shared {
 
     /// A frozen process goes on.
     pub(crate) fn resume(shared: &Arc<Self>, body: Box<Body>) {
+        // First, since what it says itself comes after it.
+        shared.outside.ring(shared.pid);
         shared.set_stand(Stand::Queued);
         shared.scheduler.push(shared.clone(), body);
     }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use wire::{CodeHash, Epoch};
 
+use crate::Grants;
+
 /// What a process is started with.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
@@ -19,6 +21,10 @@ pub struct Setup {
     pub memory_max: Option<u64>,
     /// Where it runs.
     pub place: Place,
+    /// The indices of the processes that are started together with it, itself among them.
+    pub members: Vec<u32>,
+    /// To whom it may send beside its group.
+    pub grants: Grants,
 }
 
 /// A host directory that a process may reach.

@@ -20,9 +20,12 @@ use crate::host::{Outside, Streams};
 use crate::image::guest_memories;
 use crate::instance::{Phase, Values, stack};
 use crate::layout::Role;
+use crate::mail::Mail;
 use crate::raw::{Budget, Mapping, PAGE_BYTES};
 use crate::wasi::{Arrival, Wasi};
-use crate::{Dir, Engine, EventSink, FrameName, Needs, Place, Process, StartError, ThawError};
+use crate::{
+    Dir, Engine, EventSink, FrameName, Grants, Needs, Place, Process, StartError, ThawError,
+};
 
 /// Sections other than frames and memory are not longer than this together: what they hold is
 /// bounded where it is made, well below.
@@ -65,6 +68,7 @@ struct Sections {
     protocol: Vec<u8>,
     wasi: Vec<u8>,
     streams: Vec<u8>,
+    mail: Vec<u8>,
     state: Vec<u8>,
 }
 
@@ -77,6 +81,7 @@ pub struct Staged {
     head: Head,
     protocol: Vec<u8>,
     streams: Streams,
+    mail: Mail,
     stack: Vec<FrameName>,
     dirs: Vec<Dir>,
     wasi: Wasi,
@@ -150,11 +155,13 @@ impl Intake {
             Kind::Protocol => &mut sections.protocol,
             Kind::Wasi => &mut sections.wasi,
             Kind::Streams => &mut sections.streams,
+            Kind::Mail => &mut sections.mail,
             Kind::State => &mut sections.state,
         };
         section.extend_from_slice(content);
-        let Sections { protocol, wasi, streams, state } = sections;
-        let bytes: usize = [protocol, wasi, streams, state].iter().map(|part| part.len()).sum();
+        let Sections { protocol, wasi, streams, mail, state } = sections;
+        let bytes: usize =
+            [protocol, wasi, streams, mail, state].iter().map(|part| part.len()).sum();
         if bytes > SECTIONS_BYTES_MAX {
             return Err(malformed(kind, "longer than such parts are"));
         }
@@ -258,12 +265,13 @@ impl Intake {
 
     fn stage(mut self) -> Result<Staged, ThawError> {
         let arrived = self.frame.take().ok_or_else(|| malformed(Kind::Head, "it has none"))?;
-        let Sections { protocol, wasi, streams, state } = self.sections;
+        let Sections { protocol, wasi, streams, mail, state } = self.sections;
         let state: State = decode(Kind::State, &state)?;
         let streams: Streams = decode(Kind::Streams, &streams)?;
         if streams.taken > streams.written || (streams.input.len() as u64) > streams.fed {
             return Err(malformed(Kind::Streams, "offsets that cannot be"));
         }
+        let mail = Mail::restore(&mail).map_err(|what| malformed(Kind::Mail, what))?;
         check_state(&arrived.code, &state)?;
         self.arrival.frozen_for = self.by_move.map(|since| since.elapsed());
         let wasi = Wasi::restore(&wasi, &self.arrival)?;
@@ -279,7 +287,8 @@ impl Intake {
         }
         let stack = parts.check_frames()?;
         let dirs = head.dirs.iter().map(dir).collect();
-        Ok(Staged { engine: self.engine, head, protocol, streams, stack, dirs, wasi, parts })
+        let engine = self.engine;
+        Ok(Staged { engine, head, protocol, streams, mail, stack, dirs, wasi, parts })
     }
 }
 
@@ -476,7 +485,7 @@ impl Staged {
         &self.stack
     }
 
-    /// Sets it going, as `pid` (its own, or a new one for a copy), at `place`. While `hold` is set
+    /// Sets it going, as `pid` (its own, or a new one for a copy, which has no messages), at `place`. While `hold` is set
     /// its effects are held back until [`Process::release_effects`].
     ///
     /// # Errors
@@ -489,8 +498,12 @@ impl Staged {
         hold: bool,
         events: EventSink,
     ) -> Result<Process, StartError> {
-        let Self { engine, streams, dirs, wasi, parts, .. } = self;
-        let outside = Outside::new(events, place, true, streams);
+        let Self { engine, head, streams, mut mail, dirs, wasi, parts, .. } = self;
+        if pid != head.pid {
+            // Messages are from and to the other one, and so is its leave to send.
+            mail = Mail::new(vec![pid.index], Grants::default());
+        }
+        let outside = Outside::new(events, place, true, streams, mail);
         let body = Body::thawed(pid, parts, wasi, outside.clone())
             .map_err(|error| StartError::Instantiate(error.to_string()))?;
         if !hold {

@@ -282,6 +282,7 @@ fn park(scheduler: &Scheduler, shared: Arc<Shared>, body: Box<Body>, wait: Wait)
 }
 
 fn freeze(shared: &Arc<Shared>, body: Box<Body>) -> Option<Task> {
+    shared.outside.tell_of_all_took(shared.pid);
     shared.freezes();
     let frozen = Frozen::new(shared.clone(), body);
     shared.outside.say(shared.pid, Event::Frozen(frozen));

@@ -40,14 +40,19 @@ const WASI_INSTANT: &[&str] = &[
     "sched_yield",
 ];
 
+/// Functions of Whimbrel's own module that never wait.
+const WHIMBREL_INSTANT: &[&str] = &["group", "node", "self"];
+
 impl Default for Options {
     fn default() -> Self {
         let modules = ["wasi_snapshot_preview1", "wasi_unstable"];
+        let names = |module: &'static str, names: &'static [&'static str]| {
+            names.iter().map(move |name| (module.to_owned(), (*name).to_owned()))
+        };
         let instant_imports = modules
-            .iter()
-            .flat_map(|module| {
-                WASI_INSTANT.iter().map(move |name| ((*module).to_owned(), (*name).to_owned()))
-            })
+            .into_iter()
+            .flat_map(|module| names(module, WASI_INSTANT))
+            .chain(names("whimbrel", WHIMBREL_INSTANT))
             .collect();
         Self { polls: Polls::Normal, instant_imports }
     }

@@ -30,8 +30,8 @@ pub use summary::{Section, Summary};
 /// What an image begins with. The line feed shows a transfer that meddles with line ends.
 pub const MAGIC: [u8; 8] = *b"whimimg\n";
 
-/// The version that is written.
-pub const VERSION: u16 = 1;
+/// The version that is written: since 2 an image has mail.
+pub const VERSION: u16 = 2;
 
 /// The versions that are read.
 pub const VERSIONS: Versions = Versions { oldest: 1, newest: VERSION };
@@ -40,7 +40,7 @@ pub const VERSIONS: Versions = Versions { oldest: 1, newest: VERSION };
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
 
 /// What a record holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
     /// [`Head`]: the first record, once.
@@ -53,6 +53,9 @@ pub enum Kind {
     Wasi = 4,
     /// The standard streams; may be cut as well.
     Streams = 5,
+    /// Messages: the inbox, and what was sent and not taken care of; may be cut as well. Not in
+    /// images of version 1.
+    Mail = 10,
     /// [`State`]; may be cut as well.
     State = 6,
     /// The unwound stack; may be cut as well.
@@ -171,12 +174,13 @@ pub enum ImageError {
 
 impl Kind {
     /// All kinds, in the order in which they stand.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Head,
         Self::Stack,
         Self::Protocol,
         Self::Wasi,
         Self::Streams,
+        Self::Mail,
         Self::State,
         Self::Frames,
         Self::Memory,
@@ -185,6 +189,11 @@ impl Kind {
 
     fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
+    }
+
+    /// Its place in an image: its number says when it was thought of.
+    fn rank(self) -> usize {
+        Self::ALL.into_iter().position(|kind| kind == self).expect("all are listed")
     }
 }
 
@@ -196,6 +205,7 @@ impl fmt::Display for Kind {
             Self::Protocol => "protocol",
             Self::Wasi => "wasi",
             Self::Streams => "streams",
+            Self::Mail => "mail",
             Self::State => "state",
             Self::Frames => "frames",
             Self::Memory => "memory",

@@ -7,12 +7,13 @@ use serde_json::Value;
 use crate::cargo::cargo;
 
 /// Which of our crates each of ours may name. A new edge is a change of design, made here too.
-const EDGES: [(&str, &[&str]); 13] = [
+const EDGES: [(&str, &[&str]); 14] = [
     ("api", &["wire"]),
     ("bench", &["engine", "features", "node", "programs", "transform", "wire"]),
     ("cli", &["api", "programs"]),
     ("engine", &["features", "transform", "wire"]),
     ("features", &[]),
+    ("guest", &[]),
     ("node", &["api", "engine", "protocol", "transform", "wire"]),
     ("programs", &[]),
     ("protocol", &["wire"]),

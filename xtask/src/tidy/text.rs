@@ -11,7 +11,7 @@ const NAMES: [&str; 5] =
     [".gitignore", ".gitattributes", "LICENSE-APACHE", "LICENSE-MIT", ".ci/run"];
 
 /// The only files that may be `unsafe`, and clippy sees to a reason at each place.
-const UNSAFE: &str = "crates/engine/src/raw";
+const UNSAFE: [&str; 2] = ["crates/engine/src/raw", "crates/guest/src/sys.rs"];
 
 /// Words that are for a working tree, not for a repository. Written in halves, or this file would be a finding.
 const UNFINISHED: [&str; 4] = [
@@ -66,7 +66,7 @@ fn check_rust(path: &str, text: &str, findings: &mut Vec<String>) {
         findings.push(format!("{path}:1: a file opens with `//!` and says why it exists"));
     }
     // A guest's unsafety is its own: it runs in a sandbox.
-    if path.starts_with(UNSAFE) || path.contains("/guests/") {
+    if UNSAFE.iter().any(|place| path.starts_with(place)) || path.contains("/guests/") {
         return;
     }
     for (index, line) in text.lines().enumerate() {
@@ -75,7 +75,8 @@ fn check_rust(path: &str, text: &str, findings: &mut Vec<String>) {
             .iter()
             .any(|next| code.contains(&format!("{} {next}", "unsafe")));
         if opens {
-            findings.push(format!("{path}:{}: unsafe code belongs in `{UNSAFE}`", index + 1));
+            let places = UNSAFE.join("` or `");
+            findings.push(format!("{path}:{}: unsafe code belongs in `{places}`", index + 1));
         }
     }
 }

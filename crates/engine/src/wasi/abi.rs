@@ -53,6 +53,8 @@ pub enum Errno {
     TooManyDescriptors = 33,
     /// Too many links to a file.
     TooManyLinks = 34,
+    /// A message is too large.
+    MessageSize = 35,
     /// A name is too long.
     NameTooLong = 37,
     /// Too many files open on the node.
@@ -125,6 +127,7 @@ impl fmt::Display for Errno {
             Self::Loop => "too many symbolic links",
             Self::TooManyDescriptors => "too many descriptors",
             Self::TooManyLinks => "too many links",
+            Self::MessageSize => "message too large",
             Self::NameTooLong => "name too long",
             Self::TooManyFiles => "too many files open on the node",
             Self::NoDevice => "no such device",

@@ -5,8 +5,9 @@ use rustix::io::retry_on_intr;
 
 use super::abi::{Errno, FdFlags, FileType, Preview, Rights, fstflags};
 use super::call::{Call, Done};
-use super::place;
+use super::place::{self, PlaceFile};
 use super::table::{Directory, Entry, Object};
+use crate::World;
 
 /// The bytes of a directory entry before its name.
 const ENTRY_HEADER: usize = 24;
@@ -201,10 +202,8 @@ impl Call<'_> {
             Object::Output(crate::Stream::Err) => FileStat::of_stream(self.wasi.terminals[2]),
             Object::File(file) => FileStat::of(&rustix::fs::fstat(&file.handle)?),
             Object::Directory(directory) => FileStat::of(&rustix::fs::fstat(&directory.handle)?),
-            Object::Place(_) => FileStat::of_place(None),
-            Object::PlaceFile(file, _) => {
-                FileStat::of_place(Some((file.inode(), file.text(self.world).len())))
-            }
+            Object::Place(_) => FileStat::of_place(place::INODE),
+            Object::PlaceFile(file, _) => FileStat::of_place_file(*file, self.world),
         })
     }
 
@@ -246,12 +245,17 @@ impl FileStat {
         Self { kind, links: 1, ..Self::nothing() }
     }
 
-    /// `/whimbrel`, or a file in it: its inode and its length.
-    pub(super) fn of_place(file: Option<(u64, usize)>) -> Self {
-        let (inode, size) = file.unwrap_or((1, 0));
-        let kind = if file.is_some() { FileType::Regular } else { FileType::Directory };
-        let device = place::DEVICE;
-        Self { device, inode, kind, links: 1, size: size as u64, ..Self::nothing() }
+    /// `/whimbrel`, or the directory in it, by inode.
+    pub(super) fn of_place(inode: u64) -> Self {
+        let (device, kind) = (place::DEVICE, FileType::Directory);
+        Self { device, inode, kind, links: 1, ..Self::nothing() }
+    }
+
+    /// A file in it.
+    pub(super) fn of_place_file(file: PlaceFile, world: &World) -> Self {
+        let (device, inode, kind) = (place::DEVICE, file.inode(), file.kind());
+        let size = file.text(world).len() as u64;
+        Self { device, inode, kind, links: 1, size, ..Self::nothing() }
     }
 
     fn nothing() -> Self {

@@ -9,7 +9,7 @@ use wasmtime::{Caller, ExternType, FuncType, Linker, Module, Val, ValType};
 use super::abi::{Errno, Preview};
 use super::call::{Call, Done, Fault};
 use super::guest::Guest;
-use super::{Blocked, View};
+use super::{Blocked, View, messages};
 
 /// The modules whose functions this host serves: preview 1 and preview 0.
 pub const MODULES: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];
@@ -41,7 +41,7 @@ macro_rules! functions {
                 module,
                 stringify!($name),
                 move |caller: Caller<'_, T>, $($arg: $type),*| {
-                    serve(caller, preview, |call| call.$name($($arg),*))
+                    serve(caller, preview, |call| told(call.$name($($arg),*)))
                 },
             )?;)*
             Ok(())
@@ -100,7 +100,7 @@ functions! {
 /// The one function without a result.
 const EXIT: &str = "proc_exit";
 
-/// Defines every function of both previews.
+/// Defines every function of both previews, and those of the module `whimbrel`.
 ///
 /// # Errors
 /// One of them is defined already.
@@ -108,20 +108,29 @@ pub fn link<T: View>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     for (module, preview) in MODULES.into_iter().zip([Preview::One, Preview::Zero]) {
         define(linker, module, preview)?;
         linker.func_wrap(module, EXIT, move |caller: Caller<'_, T>, code: u32| {
-            serve(caller, preview, |call| call.proc_exit(code)).map(|_| ())
+            serve(caller, preview, |call| told(call.proc_exit(code))).map(|_| ())
         })?;
     }
-    Ok(())
+    messages::link(linker)
 }
 
-/// Serves one call: lends it the guest's memory, and says to the guest how it ended.
-fn serve<T: View>(
+/// What is said to the guest of how a call ended: zero, or an errno.
+fn told(done: Done) -> Done<u32> {
+    match done {
+        Ok(()) => Ok(0),
+        Err(Fault::Errno(errno)) => Ok(errno.code().into()),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// Serves one call: lends it the guest's memory, and says to the guest what it answers.
+pub(super) fn serve<T: View>(
     mut caller: Caller<'_, T>,
     preview: Preview,
-    function: impl Fn(&mut Call<'_>) -> Done,
+    function: impl Fn(&mut Call<'_>) -> Done<u32>,
 ) -> wasmtime::Result<u32> {
     let Some(memory) = caller.data().memory() else {
-        wasmtime::bail!("the module calls WASI and exports no memory");
+        wasmtime::bail!("the module calls the host and exports no memory");
     };
     loop {
         let cpu_time = caller.data().cpu_time();
@@ -130,7 +139,7 @@ fn serve<T: View>(
         let guest = Guest::new(bytes);
         let done = function(&mut Call { wasi, world, guest, preview, cpu_time });
         let wait = match done {
-            Ok(()) => return Ok(0),
+            Ok(answer) => return Ok(answer),
             Err(Fault::Errno(errno)) => return Ok(errno.code().into()),
             Err(Fault::Exit(exit)) => return Err(exit.into()),
             Err(Fault::Block(wait)) => wait,

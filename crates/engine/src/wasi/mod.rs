@@ -40,6 +40,7 @@ mod error;
 mod files;
 mod guest;
 mod link;
+mod messages;
 mod paths;
 mod place;
 mod poll;

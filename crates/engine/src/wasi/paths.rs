@@ -11,7 +11,7 @@ use super::abi::{Errno, FdFlags, FileType, Rights, SYMLINK_FOLLOW, oflags};
 use super::beneath;
 use super::call::{Call, Done};
 use super::files::{FileStat, status_flags, timestamps};
-use super::place::{self, Named};
+use super::place::{self, Named, PlaceFile};
 use super::table::{Descriptor, Directory, File, Object};
 
 /// A file's permissions at birth, before the node's own mask.
@@ -139,10 +139,9 @@ impl Call<'_> {
         let descriptor = self.wasi.table.at(dir)?;
         let stat = match &descriptor.object {
             Object::Place(_) => match place::find(path)? {
-                Named::Directory => FileStat::of_place(None),
-                Named::File(file) => {
-                    FileStat::of_place(Some((file.inode(), file.text(self.world).len())))
-                }
+                Named::Directory => FileStat::of_place(place::INODE),
+                Named::Send => FileStat::of_place(place::SEND_INODE),
+                Named::File(file) => FileStat::of_place_file(file, self.world),
             },
             Object::Directory(directory) => {
                 descriptor.may(Rights::PATH_FILESTAT_GET)?;
@@ -325,9 +324,15 @@ fn open_place(path: &str, asked: &Asked) -> Result<Object, Errno> {
         return Err(Errno::Exists);
     }
     match named? {
-        Named::Directory if asked.writes() => Err(Errno::IsDirectory),
+        Named::Directory | Named::Send if asked.writes() => Err(Errno::IsDirectory),
         Named::Directory => Ok(Object::Place(None)),
+        // It would have to list every process that there is.
+        Named::Send => Err(Errno::Access),
         Named::File(_) if asked.wants(oflags::DIRECTORY) => Err(Errno::NotDirectory),
+        Named::File(file @ PlaceFile::Send(_)) if !asked.rights.touches(Rights::READ) => {
+            Ok(Object::PlaceFile(file, 0))
+        }
+        Named::File(PlaceFile::Send(_)) => Err(Errno::Access),
         Named::File(_) if asked.writes() || asked.wants(oflags::TRUNCATE) => Err(Errno::ReadOnly),
         Named::File(file) => Ok(Object::PlaceFile(file, 0)),
     }

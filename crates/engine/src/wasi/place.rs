@@ -1,15 +1,19 @@
-//! `/whimbrel`: where a process runs, in three files that nobody wrote.
+//! `/whimbrel`: what a process is told of itself, and messages, as files that nobody wrote.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `self` | the process's id |
+//! | `group` | the ids of those that were started together, itself among them, one a line |
 //! | `node` | the name of the node it runs on |
 //! | `epoch` | how many owners it has had |
+//! | `inbox` | its messages; a read gives one, or the rest of one, and waits if there is none |
+//! | `send/PID` | what is written there in one write is sent to that process, as one message |
 //!
-//! Each is a line of text, made when it is read. So a program that keeps `node` open, and reads it
-//! again from the start, sees itself move.
+//! All but the last two are text, made when it is read. So a program that keeps `node` open, and
+//! reads it again from the start, sees itself move.
 
 use serde::{Deserialize, Serialize};
+use wire::Pid;
 
 use super::abi::{Errno, FileType};
 use super::table::Entry;
@@ -21,35 +25,64 @@ pub(super) const GUEST: &str = "/whimbrel";
 /// The device number of these files; the node's own are never this.
 pub(super) const DEVICE: u64 = u64::from_le_bytes(*b"whimbrel");
 
+/// The number of the directory, and of the one in it.
+pub(super) const INODE: u64 = 1;
+pub(super) const SEND_INODE: u64 = 2;
+
+/// The name of that one.
+const SEND: &str = "send";
+
 /// One of the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum PlaceFile {
     Own,
     Node,
     Epoch,
+    Group,
+    Inbox,
+    Send(Pid),
 }
 
 /// What a path in the directory names.
 pub(super) enum Named {
     /// The directory itself.
     Directory,
+    /// The directory in it.
+    Send,
     /// A file in it.
     File(PlaceFile),
 }
 
 impl PlaceFile {
-    const ALL: [Self; 3] = [Self::Own, Self::Node, Self::Epoch];
+    /// Those that are in the directory itself.
+    const ALL: [Self; 5] = [Self::Own, Self::Node, Self::Epoch, Self::Group, Self::Inbox];
 
     fn name(self) -> &'static str {
         match self {
             Self::Own => "self",
             Self::Node => "node",
             Self::Epoch => "epoch",
+            Self::Group => "group",
+            Self::Inbox => "inbox",
+            Self::Send(_) => SEND,
         }
     }
 
     pub(super) fn inode(self) -> u64 {
-        self as u64 + 2
+        match self {
+            // Beyond all others, and another for each.
+            Self::Send(pid) => (pid.group.0 << 32 ^ u64::from(pid.index)) | 1 << 63,
+            _ => 3 + Self::ALL.into_iter().take_while(|file| *file != self).count() as u64,
+        }
+    }
+
+    pub(super) fn kind(self) -> FileType {
+        if self.is_pipe() { FileType::Character } else { FileType::Regular }
+    }
+
+    /// Whether it has no positions.
+    pub(super) fn is_pipe(self) -> bool {
+        matches!(self, Self::Inbox | Self::Send(_))
     }
 
     pub(super) fn text(self, world: &World) -> String {
@@ -57,6 +90,12 @@ impl PlaceFile {
             Self::Own => format!("{}\n", world.pid()),
             Self::Node => format!("{}\n", world.node()),
             Self::Epoch => format!("{}\n", world.epoch().0),
+            Self::Group => {
+                let group = world.pid().group;
+                let members = world.members().into_iter().map(|index| Pid { group, index });
+                members.map(|pid| format!("{pid}\n")).collect()
+            }
+            Self::Inbox | Self::Send(_) => String::new(),
         }
     }
 }
@@ -74,9 +113,14 @@ pub(super) fn find(path: &str) -> Result<Named, Errno> {
     if name == ".." {
         return Err(Errno::Permission);
     }
-    let file = PlaceFile::ALL.into_iter().find(|file| file.name() == name);
+    let file = if name == SEND {
+        let Some(pid) = names.next() else { return Ok(Named::Send) };
+        pid.parse().ok().map(PlaceFile::Send)
+    } else {
+        PlaceFile::ALL.into_iter().find(|file| file.name() == name)
+    };
     let file = file.ok_or(Errno::NoEntry)?;
-    if names.next().is_some() || path.ends_with(['/', '.']) {
+    if names.next().is_some() || path.ends_with('/') || path.ends_with("/.") {
         return Err(Errno::NotDirectory);
     }
     Ok(Named::File(file))
@@ -84,13 +128,15 @@ pub(super) fn find(path: &str) -> Result<Named, Errno> {
 
 /// What the directory holds.
 pub(super) fn listing() -> Vec<Entry> {
-    let directory = |name: &str| Entry { name: name.into(), inode: 1, kind: FileType::Directory };
+    let directory =
+        |name: &str, inode: u64| Entry { name: name.into(), inode, kind: FileType::Directory };
     let file = |file: PlaceFile| Entry {
         name: file.name().into(),
         inode: file.inode(),
-        kind: FileType::Regular,
+        kind: file.kind(),
     };
-    let mut entries = vec![directory("."), directory("..")];
+    let mut entries =
+        vec![directory(".", INODE), directory("..", INODE), directory(SEND, SEND_INODE)];
     entries.extend(PlaceFile::ALL.map(file));
     entries
 }

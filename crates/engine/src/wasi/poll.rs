@@ -1,4 +1,4 @@
-//! `poll_oneoff`: sleep, and wait for input.
+//! `poll_oneoff`: sleep, and wait for input and messages.
 //!
 //! A relative timeout becomes a deadline when the call is first issued. While it waits, the moment
 //! it began is kept, and the call that is issued again counts from there.
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::abi::{Errno, Preview};
 use super::call::{Call, Done, Fault, clock_id};
 use super::clock::{Monotonic, wall};
+use super::place::PlaceFile;
 use super::stream::size;
 use super::table::Object;
 use crate::{Input, Wait};
@@ -57,6 +58,8 @@ enum State {
     At(Monotonic),
     /// It comes with the next input.
     WithInput,
+    /// It comes with the next message.
+    WithMessage,
 }
 
 impl Call<'_> {
@@ -75,7 +78,8 @@ impl Call<'_> {
             Some(Waiting { subscriptions: same, began }) if same == (subscriptions, count) => began,
             _ => self.wasi.clock.now(),
         };
-        let (mut happened, mut deadline, mut input) = (0, None::<Monotonic>, false);
+        let (mut happened, mut deadline) = (0, None::<Monotonic>);
+        let (mut input, mut message) = (false, false);
         for index in 0..count {
             let subscription = self.subscription(subscriptions, index)?;
             let (errno, bytes, flags) = match self.state(subscription.to, began) {
@@ -89,6 +93,10 @@ impl Call<'_> {
                     input = true;
                     continue;
                 }
+                State::WithMessage => {
+                    message = true;
+                    continue;
+                }
             };
             let record = subscription.event(errno, bytes, flags);
             self.guest.write(events + happened * EVENT_BYTES, &record)?;
@@ -97,9 +105,11 @@ impl Call<'_> {
         if happened == 0 {
             self.wasi.waiting = Some(Waiting { subscriptions: (subscriptions, count), began });
             let deadline = deadline.map(|at| self.wasi.clock.on_host(at));
-            return Err(Fault::Block(match (input, deadline) {
-                (false, Some(deadline)) => Wait::Until(deadline),
-                (_, deadline) => Wait::Stdin(deadline),
+            return Err(Fault::Block(match (input, message, deadline) {
+                (false, false, Some(deadline)) => Wait::Until(deadline),
+                (false, true, deadline) => Wait::Message(deadline),
+                (true, true, deadline) => Wait::StdinOrMessage(deadline),
+                (_, false, deadline) => Wait::Stdin(deadline),
             }));
         }
         self.wasi.waiting = None;
@@ -162,6 +172,11 @@ impl Call<'_> {
                 Ok(size) => State::Ready(size.saturating_sub(file.offset), 0),
                 Err(errno) => State::Failed(errno),
             },
+            Ok(Object::PlaceFile(PlaceFile::Inbox, _)) => match self.world.inbox_readable() {
+                0 => State::WithMessage,
+                bytes => State::Ready(bytes as u64, 0),
+            },
+            Ok(Object::PlaceFile(PlaceFile::Send(_), _)) => State::Failed(Errno::BadDescriptor),
             Ok(Object::PlaceFile(file, offset)) => {
                 State::Ready((file.text(self.world).len() as u64).saturating_sub(*offset), 0)
             }
@@ -171,12 +186,13 @@ impl Call<'_> {
         }
     }
 
-    /// A file or an output stream is always said to be ready. A write to a stream whose reader is
+    /// A file, an output stream or another's inbox is always said to be ready. A write to a stream whose reader is
     /// behind then waits in the write, where it counts.
     fn can_write(&self, fd: u32) -> State {
         match self.wasi.table.at(fd).map(|descriptor| &descriptor.object) {
             Err(errno) => State::Failed(errno),
             Ok(Object::Output(_) | Object::File(_)) => State::Ready(0, 0),
+            Ok(Object::PlaceFile(PlaceFile::Send(_), _)) => State::Ready(0, 0),
             Ok(_) => State::Failed(Errno::BadDescriptor),
         }
     }

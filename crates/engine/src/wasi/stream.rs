@@ -8,6 +8,7 @@ use rustix::io::{pread, pwritev, retry_on_intr};
 use super::abi::{Errno, FdFlags, Preview, Rights};
 use super::call::{Call, Done, Fault};
 use super::guest::{Buffer, Guest};
+use super::place::PlaceFile;
 use super::table::{File, Object};
 use crate::{Input, Stream, Wait};
 
@@ -33,6 +34,7 @@ impl Call<'_> {
                 file.offset += u64::from(read);
                 read
             }
+            Object::PlaceFile(PlaceFile::Inbox, _) => self.read_inbox(&buffers, waits)?,
             Object::PlaceFile(file, offset) => {
                 let text = file.text(self.world);
                 let read = copy(&mut self.guest, text.as_bytes(), &buffers, *offset)?;
@@ -54,6 +56,7 @@ impl Call<'_> {
         let buffers = self.guest.buffers(buffers, count)?;
         let descriptor = self.wasi.table.at(fd)?;
         let read = match &descriptor.object {
+            Object::PlaceFile(file, _) if file.is_pipe() => return Err(Errno::Seek.into()),
             Object::PlaceFile(file, _) => {
                 let text = file.text(self.world);
                 copy(&mut self.guest, text.as_bytes(), &buffers, offset)?
@@ -70,9 +73,13 @@ impl Call<'_> {
     pub(super) fn fd_write(&mut self, fd: u32, buffers: u32, count: u32, written_at: u32) -> Done {
         let buffers = self.guest.buffers(buffers, count)?;
         let descriptor = self.wasi.table.at(fd)?;
+        let flags = descriptor.flags;
         let written = if let Object::Output(stream) = descriptor.object {
             descriptor.may(Rights::WRITE)?;
             self.write_output(stream, &buffers)?
+        } else if let Object::PlaceFile(file, _) = descriptor.object {
+            descriptor.may(Rights::WRITE)?;
+            self.write_place(file, flags, &buffers)?
         } else {
             if matches!(descriptor.object, Object::Stdin) {
                 return Err(Errno::BadDescriptor.into());
@@ -81,7 +88,6 @@ impl Call<'_> {
             descriptor.may(Rights::WRITE)?;
             self.await_effects()?;
             let descriptor = self.wasi.table.at_mut(fd)?;
-            let flags = descriptor.flags;
             let file = descriptor.file_mut()?;
             let written = write(&self.guest, &file.handle, &buffers, file.offset, flags)?;
             file.offset = if flags.has(FdFlags::APPEND) {
@@ -118,6 +124,7 @@ impl Call<'_> {
         let right = if asks_only { Rights::TELL } else { Rights::SEEK };
         let allowed = descriptor.may(right);
         let (position, size) = match &mut descriptor.object {
+            Object::PlaceFile(file, _) if file.is_pipe() => return Err(Errno::Seek.into()),
             Object::PlaceFile(file, position) => (position, file.text(self.world).len() as u64),
             _ => {
                 let File { offset, handle, .. } = descriptor.file_mut()?;
@@ -142,6 +149,7 @@ impl Call<'_> {
     pub(super) fn fd_tell(&mut self, fd: u32, at: u32) -> Done {
         let descriptor = self.wasi.table.at(fd)?;
         let offset = match &descriptor.object {
+            Object::PlaceFile(file, _) if file.is_pipe() => return Err(Errno::Seek.into()),
             Object::PlaceFile(_, offset) => *offset,
             _ => descriptor.file()?.offset,
         };
@@ -266,7 +274,12 @@ fn sync_as_asked(file: &OwnedFd, flags: FdFlags) -> Done {
 }
 
 /// Reads from a text of ours as from a file.
-fn copy(guest: &mut Guest<'_>, text: &[u8], buffers: &[Buffer], offset: u64) -> Done<u32> {
+pub(super) fn copy(
+    guest: &mut Guest<'_>,
+    text: &[u8],
+    buffers: &[Buffer],
+    offset: u64,
+) -> Done<u32> {
     let start = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
     let mut rest = &text[start..];
     for buffer in buffers {

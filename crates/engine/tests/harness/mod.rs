@@ -116,7 +116,7 @@ impl<'a> Trip<'a> {
                     run.output.push_str(&String::from_utf8_lossy(&bytes));
                     process.output_taken(offset + bytes.len() as u64);
                 }
-                Some(Event::InputTaken { .. }) => {}
+                Some(Event::InputTaken { .. } | Event::Sent | Event::Took) => {}
                 Some(Event::Frozen(frozen)) => {
                     run.safepoints.extend(process.stats().safepoint);
                     run.moves += 1;

@@ -221,12 +221,15 @@ fn state(driver: &Driver, status: &Status, name: &impl Fn(NodeId) -> String) -> 
         _ => match driver.guests.get(status.pid).map(|guest| guest.process.stats().status) {
             Some(engine::Status::Waiting(wait)) => {
                 let waits_for = match wait {
-                    Wait::Until(_) => "time",
-                    Wait::Stdin(_) => "input",
-                    Wait::OutputRoom => "output",
-                    Wait::Effects => "its move",
+                    Wait::SendRoom(to, ..) => format!("room for a message to {to}"),
+                    Wait::Until(_) => "time".to_owned(),
+                    Wait::Stdin(_) => "input".to_owned(),
+                    Wait::Message(_) => "a message".to_owned(),
+                    Wait::StdinOrMessage(_) => "input or a message".to_owned(),
+                    Wait::OutputRoom => "output".to_owned(),
+                    Wait::Effects => "its move".to_owned(),
                 };
-                ProcessState::Waiting { waits_for: waits_for.to_owned() }
+                ProcessState::Waiting { waits_for }
             }
             Some(engine::Status::Frozen) => ProcessState::Frozen,
             _ => ProcessState::Running,

@@ -115,7 +115,7 @@ fn start(code: Arc<Code>, request: &RunRequest) -> Start {
         env: request.env.clone(),
         dirs: request.dirs.iter().map(dir).collect(),
         memory_max: request.memory_bytes_max,
-        place: engine::Place::default(),
+        ..Setup::default()
     };
     let info = Info {
         program: request.program_name.clone(),

@@ -230,6 +230,8 @@ impl Driver {
                 self.take_output(pid);
             }
             engine::Event::InputTaken { .. } => guest.input_taken.notify_waiters(),
+            // Nobody carries them yet.
+            engine::Event::Sent | engine::Event::Took => {}
             engine::Event::Frozen(frozen) => self.on_frozen(pid, frozen),
             engine::Event::Ended(outcome) => {
                 self.guests.running.remove(&pid);

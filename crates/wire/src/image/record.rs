@@ -220,10 +220,10 @@ impl Decoder {
         if checksum(seed, content).0 != sum {
             return Err(self.refused("damaged: its checksum differs"));
         }
-        // The order of kinds is their number; a head comes first, once.
+        // A head comes first, once.
         let in_order = match self.last {
             None => kind == Kind::Head,
-            Some(last) => kind != Kind::Head && last <= kind,
+            Some(last) => kind != Kind::Head && last.rank() <= kind.rank(),
         };
         if !in_order {
             return Err(self.refused("out of its order"));
@@ -255,7 +255,13 @@ mod tests {
     fn image() -> Vec<u8> {
         let mut out = vec![];
         let mut encoder = Encoder::begin(&mut out);
-        for (kind, content) in [(Kind::Head, "head"), (Kind::Wasi, ""), (Kind::Frames, "frames")] {
+        let parts = [
+            (Kind::Head, "head"),
+            (Kind::Wasi, ""),
+            (Kind::Mail, "mail"),
+            (Kind::Frames, "frames"),
+        ];
+        for (kind, content) in parts {
             encoder.record(kind, &mut out, |out| out.extend(content.as_bytes()));
         }
         encoder.end(&mut out);
@@ -277,7 +283,7 @@ mod tests {
     fn records_come_back_however_the_image_is_cut() {
         let image = image();
         let whole = read(&image, image.len()).expect("an image");
-        assert_eq!(whole[2], (Kind::Frames, b"frames".to_vec()));
+        assert_eq!(whole[3], (Kind::Frames, b"frames".to_vec()));
         for cut in 1..image.len() {
             assert_eq!(read(&image, cut).as_ref(), Ok(&whole), "{cut}");
         }
@@ -304,12 +310,20 @@ mod tests {
     }
 
     #[test]
+    fn the_version_before_is_read() {
+        let mut image = image();
+        assert_eq!(image[8], 2);
+        image[8] = 1;
+        assert!(read(&image, 64).is_ok());
+    }
+
+    #[test]
     fn an_unknown_version_is_named() {
         let mut image = image();
         image[8] = 9;
         let refused = read(&image, 64).expect_err("unknown");
         assert_eq!(refused, ImageError::Version(9));
         let words = alloc::string::ToString::to_string(&refused);
-        assert_eq!(words, "image of version 9, this program reads 1 to 1");
+        assert_eq!(words, "image of version 9, this program reads 1 to 2");
     }
 }

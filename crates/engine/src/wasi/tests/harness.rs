@@ -9,6 +9,7 @@ use wasmtime::{Engine, Linker, Memory, Module, Store};
 use wire::{Epoch, GroupId, Pid};
 
 use crate::host::{Outside, Streams};
+use crate::mail::Mail;
 use crate::wasi::{self, Arrival, Blocked, Exit, View, Wasi};
 use crate::{Dir, Event, Place, Setup, Stream, Wait, World};
 
@@ -100,7 +101,13 @@ impl Run {
                 streams[usize::from(stream == Stream::Err)].extend(bytes);
             }
         });
-        let outside = Outside::new(events, self.setup.place.clone(), self.held, Streams::default());
+        let outside = Outside::new(
+            events,
+            self.setup.place.clone(),
+            self.held,
+            Streams::default(),
+            Mail::new(self.setup.members.clone(), self.setup.grants.clone()),
+        );
         assert_eq!(outside.feed(0, &self.input), self.input.len() as u64);
         outside.end_input();
 
@@ -180,10 +187,14 @@ impl View for Data {
         match wait {
             Wait::Effects => self.outside.release(PID),
             Wait::OutputRoom => self.outside.output_taken(u64::MAX),
-            Wait::Until(until) | Wait::Stdin(Some(until)) => {
+            Wait::SendRoom(..) => _ = self.outside.carry(|_| true),
+            Wait::Until(until)
+            | Wait::Stdin(Some(until))
+            | Wait::Message(Some(until))
+            | Wait::StdinOrMessage(Some(until)) => {
                 std::thread::sleep(Duration::from_nanos(until.saturating_sub(crate::now())));
             }
-            Wait::Stdin(None) => {}
+            Wait::Stdin(None) | Wait::Message(None) | Wait::StdinOrMessage(None) => {}
         }
         assert!(self.outside.is_over(wait), "{wait:?} is over");
         Blocked::Again

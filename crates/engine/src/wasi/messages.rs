@@ -1,0 +1,227 @@
+//! Messages: the host module `whimbrel`, and the same through files for programs that cannot
+//! import it (see `place`). `docs/guest-abi.md` is the description for those who write programs.
+//!
+//! A call that waits for a message, or for room to send one, keeps when it stops waiting as a
+//! moment on the process's own clock, and is issued again: time that the process was frozen counts,
+//! and a move does not begin the time anew.
+
+use wasmtime::{Caller, Linker};
+use wire::{GroupId, Pid};
+
+use super::View;
+use super::abi::{Errno, FdFlags, Preview};
+use super::call::{Call, Done, Fault};
+use super::clock::Monotonic;
+use super::guest::Buffer;
+use super::link::serve;
+use super::place::PlaceFile;
+use super::stream::copy;
+use crate::{Received, Unsent, Wait};
+
+/// The module that programs import from.
+pub(super) const MODULE: &str = "whimbrel";
+
+/// What a function of the module answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+enum Code {
+    /// It is done.
+    Done = 0,
+    /// An address is outside the program's memory.
+    Fault = 1,
+    /// The time was up first.
+    Timeout = 2,
+    /// What there is does not fit the room given for it. Nothing was taken.
+    Room = 3,
+    /// A message is longer than messages are.
+    TooLarge = 4,
+    /// The process may not send there.
+    Denied = 5,
+    /// The receiver has ended.
+    Gone = 6,
+}
+
+/// Describes a message to the program: group, index, what it is, length, zero.
+const INFO_BYTES: u32 = 24;
+
+/// Defines the functions of the module.
+pub(super) fn link<T: View>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    linker.func_wrap(MODULE, "self", |caller: Caller<'_, T>, at: u32| {
+        answer(caller, |call| call.own_id(at))
+    })?;
+    linker.func_wrap(
+        MODULE,
+        "group",
+        |caller: Caller<'_, T>, at: u32, room: u32, count_at: u32| {
+            answer(caller, |call| call.group_members(at, room, count_at))
+        },
+    )?;
+    linker.func_wrap(
+        MODULE,
+        "node",
+        |caller: Caller<'_, T>, at: u32, room: u32, length_at: u32| {
+            answer(caller, |call| call.node_name(at, room, length_at))
+        },
+    )?;
+    linker.func_wrap(
+        MODULE,
+        "send",
+        |caller: Caller<'_, T>, group: u64, index: u32, at: u32, len: u32, timeout: i64| {
+            let to = Pid { group: GroupId(group), index };
+            answer(caller, |call| call.send(to, Buffer { at, len }, timeout))
+        },
+    )?;
+    linker.func_wrap(
+        MODULE,
+        "receive",
+        |caller: Caller<'_, T>, info_at: u32, at: u32, room: u32, timeout: i64| {
+            answer(caller, |call| call.receive(info_at, Buffer { at, len: room }, timeout))
+        },
+    )?;
+    Ok(())
+}
+
+fn answer<T: View>(
+    caller: Caller<'_, T>,
+    function: impl Fn(&mut Call<'_>) -> Done<Code>,
+) -> wasmtime::Result<u32> {
+    let codes = |done: Done<Code>| match done {
+        // All that checks of addresses say.
+        Err(Fault::Errno(_)) => Ok(Code::Fault as u32),
+        done => done.map(|code| code as u32),
+    };
+    serve(caller, Preview::One, |call| codes(function(call)))
+}
+
+impl Call<'_> {
+    fn own_id(&mut self, at: u32) -> Done<Code> {
+        let pid = self.world.pid();
+        self.guest.bytes(at, 16)?;
+        self.guest.write_u64(at, pid.group.0)?;
+        self.guest.write_u32(at + 8, pid.index)?;
+        self.guest.write_u32(at + 12, 0)?;
+        Ok(Code::Done)
+    }
+
+    /// As many indices as there is room for; the count says how many there are.
+    fn group_members(&mut self, at: u32, room: u32, count_at: u32) -> Done<Code> {
+        let members = self.world.members();
+        self.guest.bytes(at, room.checked_mul(4).ok_or(Errno::Fault)?)?;
+        self.guest.write_u32(count_at, members.len() as u32)?;
+        for (index, place) in members.iter().zip(0..room) {
+            self.guest.write_u32(at + 4 * place, *index)?;
+        }
+        Ok(if members.len() > room as usize { Code::Room } else { Code::Done })
+    }
+
+    fn node_name(&mut self, at: u32, room: u32, length_at: u32) -> Done<Code> {
+        let node = self.world.node();
+        self.guest.bytes(at, room)?;
+        self.guest.write_u32(length_at, node.len() as u32)?;
+        if node.len() > room as usize {
+            return Ok(Code::Room);
+        }
+        self.guest.write(at, node.as_bytes())?;
+        Ok(Code::Done)
+    }
+
+    fn send(&mut self, to: Pid, message: Buffer, timeout: i64) -> Done<Code> {
+        let bytes = self.guest.bytes(message.at, message.len)?;
+        match self.world.send(to, bytes) {
+            Ok(()) => Ok(Code::Done),
+            Err(Unsent::TooLarge) => Ok(Code::TooLarge),
+            Err(Unsent::Denied) => Ok(Code::Denied),
+            Err(Unsent::Gone) => Ok(Code::Gone),
+            Err(Unsent::Full) => {
+                let bytes = message.len as usize;
+                self.wait_for_mail(timeout, |deadline| Wait::SendRoom(to, bytes, deadline))
+            }
+        }
+    }
+
+    fn receive(&mut self, info_at: u32, buffer: Buffer, timeout: i64) -> Done<Code> {
+        // Before anything is taken: what is taken must have somewhere to go.
+        self.guest.bytes(info_at, INFO_BYTES)?;
+        self.guest.bytes(buffer.at, buffer.len)?;
+        match self.world.receive(buffer.len as usize) {
+            Received::Taken(message) => {
+                self.guest.write(buffer.at, &message.bytes)?;
+                let length = message.bytes.len() as u32;
+                self.write_info(info_at, message.from, message.what as u32, length)?;
+                Ok(Code::Done)
+            }
+            Received::Longer(length) => {
+                self.guest.write_u32(info_at + 16, length as u32)?;
+                Ok(Code::Room)
+            }
+            Received::Empty => self.wait_for_mail(timeout, Wait::Message),
+        }
+    }
+
+    fn write_info(&mut self, at: u32, from: Pid, what: u32, length: u32) -> Result<(), Errno> {
+        let mut info = [0; INFO_BYTES as usize];
+        info[0..8].copy_from_slice(&from.group.0.to_le_bytes());
+        info[8..12].copy_from_slice(&from.index.to_le_bytes());
+        info[12..16].copy_from_slice(&what.to_le_bytes());
+        info[16..20].copy_from_slice(&length.to_le_bytes());
+        self.guest.write(at, &info)
+    }
+
+    /// Waits so many nanoseconds from when the call was first issued; for ever, if they are negative.
+    fn wait_for_mail(
+        &mut self,
+        timeout: i64,
+        wait: impl FnOnce(Option<u64>) -> Wait,
+    ) -> Done<Code> {
+        let Ok(timeout) = u64::try_from(timeout) else { return Err(Fault::Block(wait(None))) };
+        let now = self.wasi.clock.now();
+        let kept = self.world.take_deadline();
+        let deadline = kept.unwrap_or_else(|| now.0.saturating_add(timeout));
+        if deadline <= now.0 {
+            return Ok(Code::Timeout);
+        }
+        self.world.keep_deadline(deadline);
+        Err(Fault::Block(wait(Some(self.wasi.clock.on_host(Monotonic(deadline))))))
+    }
+
+    /// A read of the inbox as a file: of one message, and of that no more than there is room for.
+    pub(super) fn read_inbox(&mut self, buffers: &[Buffer], waits: bool) -> Done<u32> {
+        let room = buffers.iter().map(|buffer| buffer.len as usize).sum();
+        if room == 0 {
+            return Ok(0);
+        }
+        match self.world.read_inbox(room) {
+            read if !read.is_empty() => copy(&mut self.guest, &read, buffers, 0),
+            _ if waits => Err(Fault::Block(Wait::Message(None))),
+            _ => Err(Errno::Again.into()),
+        }
+    }
+
+    /// A write to a file of `/whimbrel`. To one that stands for a process it is a message.
+    pub(super) fn write_place(
+        &mut self,
+        file: PlaceFile,
+        flags: FdFlags,
+        buffers: &[Buffer],
+    ) -> Done<u32> {
+        let PlaceFile::Send(to) = file else { return Err(Errno::ReadOnly.into()) };
+        let joined;
+        let bytes = match buffers {
+            [only] => self.guest.bytes(only.at, only.len)?,
+            several => {
+                let parts = several.iter().map(|buffer| self.guest.bytes(buffer.at, buffer.len));
+                joined = parts.collect::<Result<Vec<_>, _>>()?.concat();
+                &joined
+            }
+        };
+        let length = bytes.len();
+        match self.world.send(to, bytes) {
+            Ok(()) => Ok(length as u32),
+            Err(Unsent::TooLarge) => Err(Errno::MessageSize.into()),
+            Err(Unsent::Denied) => Err(Errno::Access.into()),
+            Err(Unsent::Gone) => Err(Errno::Pipe.into()),
+            Err(Unsent::Full) if flags.has(FdFlags::NONBLOCK) => Err(Errno::Again.into()),
+            Err(Unsent::Full) => Err(Fault::Block(Wait::SendRoom(to, length, None))),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The functions that the host offers, made safe: all that is `unsafe` in this crate.
+//!
+//! The host reads and writes only the bytes that an address and a length beside it name, or the
+//! fixed size of a record, and only during the call. Each function here passes the address of a
+//! borrow that lives as long as the call, with that borrow's own length, so that the host's reads
+//! are of initialised bytes and its writes are of bytes that nobody else looks at.
+
+use crate::Pid;
+
+/// A timeout that never comes.
+pub(crate) const FOREVER: i64 = -1;
+
+/// What a function answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct Code(u32);
+
+impl Code {
+    pub(crate) const DONE: Self = Self(0);
+    pub(crate) const TIMEOUT: Self = Self(2);
+    pub(crate) const ROOM: Self = Self(3);
+    pub(crate) const TOO_LARGE: Self = Self(4);
+    pub(crate) const DENIED: Self = Self(5);
+    pub(crate) const GONE: Self = Self(6);
+}
+
+/// A process, as the host writes it.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+struct RawPid {
+    group: u64,
+    index: u32,
+    zero: u32,
+}
+
+/// What the host says of a message.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub(crate) struct Info {
+    pub(crate) group: u64,
+    pub(crate) index: u32,
+    pub(crate) what: u32,
+    pub(crate) length: u32,
+    zero: u32,
+}
+
+pub(crate) fn this() -> Pid {
+    let mut pid = RawPid::default();
+    host::own_id(&mut pid);
+    Pid { group: pid.group, index: pid.index }
+}
+
+/// Writes as many indices as there is room for; says how many there are.
+pub(crate) fn group(indices: &mut [u32]) -> usize {
+    host::group(indices)
+}
+
+/// Writes the node's name, if there is room for it; says how long it is.
+pub(crate) fn node(name: &mut [u8]) -> usize {
+    host::node(name)
+}
+
+pub(crate) fn send(to: Pid, bytes: &[u8], timeout: i64) -> Code {
+    host::send(to, bytes, timeout)
+}
+
+pub(crate) fn receive(buffer: &mut [u8], timeout: i64) -> (Code, Info) {
+    let mut info = Info::default();
+    (host::receive(&mut info, buffer, timeout), info)
+}
+
+#[cfg(target_family = "wasm")]
+#[expect(unsafe_code, reason = "calls of another module's functions are; see above")]
+mod host {
+    use super::{Code, Info, RawPid};
+    use crate::Pid;
+
+    mod import {
+        use super::{Code, Info, RawPid};
+
+        #[link(wasm_import_module = "whimbrel")]
+        unsafe extern "C" {
+            #[link_name = "self"]
+            pub(super) fn own_id(at: *mut RawPid) -> Code;
+            pub(super) fn group(at: *mut u32, room: usize, count_at: *mut u32) -> Code;
+            pub(super) fn node(at: *mut u8, room: usize, length_at: *mut u32) -> Code;
+            pub(super) fn send(
+                group: u64,
+                index: u32,
+                at: *const u8,
+                length: usize,
+                timeout: i64,
+            ) -> Code;
+            pub(super) fn receive(
+                info_at: *mut Info,
+                at: *mut u8,
+                room: usize,
+                timeout: i64,
+            ) -> Code;
+        }
+    }
+
+    pub(super) fn own_id(pid: &mut RawPid) {
+        // SAFETY: the host writes one record, where one is borrowed for writing.
+        unsafe { import::own_id(pid) };
+    }
+
+    pub(super) fn group(indices: &mut [u32]) -> usize {
+        let mut count = 0;
+        // SAFETY: the host writes at most as many indices as the slice has, and one count.
+        unsafe { import::group(indices.as_mut_ptr(), indices.len(), &mut count) };
+        count as usize
+    }
+
+    pub(super) fn node(name: &mut [u8]) -> usize {
+        let mut length = 0;
+        // SAFETY: the host writes at most as many bytes as the slice has, and one length.
+        unsafe { import::node(name.as_mut_ptr(), name.len(), &mut length) };
+        length as usize
+    }
+
+    pub(super) fn send(to: Pid, bytes: &[u8], timeout: i64) -> Code {
+        // SAFETY: the host reads the bytes of the slice and keeps no address.
+        unsafe { import::send(to.group, to.index, bytes.as_ptr(), bytes.len(), timeout) }
+    }
+
+    pub(super) fn receive(info: &mut Info, buffer: &mut [u8], timeout: i64) -> Code {
+        // SAFETY: the host writes at most as many bytes as the slice has, and one record.
+        unsafe { import::receive(info, buffer.as_mut_ptr(), buffer.len(), timeout) }
+    }
+}
+
+#[cfg(not(target_family = "wasm"))]
+mod host {
+    use super::{Code, Info, RawPid};
+    use crate::Pid;
+
+    fn nobody() -> ! {
+        panic!("this is no program on Whimbrel: nobody answers")
+    }
+
+    pub(super) fn own_id(_: &mut RawPid) {
+        nobody()
+    }
+
+    pub(super) fn group(_: &mut [u32]) -> usize {
+        nobody()
+    }
+
+    pub(super) fn node(_: &mut [u8]) -> usize {
+        nobody()
+    }
+
+    pub(super) fn send(_: Pid, _: &[u8], _: i64) -> Code {
+        nobody()
+    }
+
+    pub(super) fn receive(_: &mut Info, _: &mut [u8], _: i64) -> Code {
+        nobody()
+    }
+}
