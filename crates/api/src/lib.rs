@@ -42,9 +42,9 @@ pub use error::{Error, ErrorCode};
 pub use image::{FreezeRequest, FrozenReply, ImageReport, ImageSection, StackFrame, ThawQuery};
 pub use movement::{DrainEvent, DrainItem, DrainRequest, MoveEvent, MoveReport, MoveRequest};
 pub use process::{
-    Dir, DirUse, GroupDetail, Inspection, KillReply, KillRequest, Killed, LogsQuery, Outcome,
-    ProcessDetail, ProcessEvent, ProcessState, ProcessSummary, ProcessesReply, ProgramEvent,
-    Progress, PsQuery, RunRequest, Step, Stream,
+    Dir, DirUse, GroupDetail, Inspection, KillReply, KillRequest, Killed, LogsQuery, MemberRequest,
+    Outcome, ProcessDetail, ProcessEvent, ProcessState, ProcessSummary, ProcessesReply,
+    ProgramEvent, Progress, PsQuery, RunRequest, Step, Stream,
 };
 pub use reference::{Candidate, Reference, resolve};
 pub use routes::{Method, Route, route};

@@ -83,6 +83,22 @@ pub struct RunRequest {
     /// Someone will send standard input ([`crate::route::STDIN`]); without, it ends at once.
     #[serde(default)]
     pub stdin: bool,
+    /// Programs that are started together with it, as one group. The answer is about the first: the
+    /// others have its group and the indices 1, 2, … in this order, and their output is in their logs.
+    #[serde(default)]
+    pub others: Vec<MemberRequest>,
+}
+
+/// One more member of a group. Environment, directories and limits are those of the first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberRequest {
+    /// What to run: the hash that an upload answered.
+    #[serde(with = "text")]
+    pub program: CodeHash,
+    /// What to call the program in lists.
+    pub program_name: String,
+    /// The arguments, the program's own name first.
+    pub args: Vec<String>,
 }
 
 /// A directory that a process may reach.

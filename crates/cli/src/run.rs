@@ -7,8 +7,8 @@ use std::io;
 use std::path::Path;
 
 use api::{
-    Error, ErrorCode, KillReply, KillRequest, LogsQuery, Outcome, Pid, ProcessEvent, ProgramEvent,
-    RunRequest, Stream, ThawQuery, route,
+    Error, ErrorCode, KillReply, KillRequest, LogsQuery, MemberRequest, Outcome, Pid, ProcessEvent,
+    ProgramEvent, RunRequest, Stream, ThawQuery, route,
 };
 use bytes::Bytes;
 use futures_util::stream;
@@ -20,6 +20,9 @@ use crate::bars::Bars;
 use crate::destination::Choice;
 use crate::words::{Logs, Run, Thaw};
 use crate::{Client, Events, Host, OwnNode, say};
+
+/// What stands between the members of a group.
+const SEPARATOR: &str = "||";
 
 /// How much is read at a time, of files and of standard input.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -44,9 +47,17 @@ pub(crate) async fn run(host: &dyn Host, at: &Choice, word: Run) -> Result<u8, E
     let reached = if word.detach { at.daemon()?.into() } else { at.daemon_or_own(host, &own)? };
     let client = &reached.client;
     let program = upload(client, wasm).await?;
+    let mut members = word.args.split(|arg| arg == SEPARATOR);
+    let args = members.next().unwrap_or_default().iter().cloned();
+    let args = [program_name.clone()].into_iter().chain(args).collect();
+    let mut others = vec![];
+    for member in members {
+        others.push(other(client, member).await?);
+    }
+    let count = others.len();
     let request = RunRequest {
         program,
-        args: [program_name.clone()].into_iter().chain(word.args).collect(),
+        args,
         program_name,
         env: word.env,
         dirs: word.dirs,
@@ -56,12 +67,26 @@ pub(crate) async fn run(host: &dyn Host, at: &Choice, word: Run) -> Result<u8, E
         stub_missing: word.stub_missing,
         attached: !word.detach,
         stdin: !word.detach,
+        others,
     };
     let events = client.events(route::RUN, &route::RUN.fill(&[]), &request).await?;
     match word.detach {
         true => detached(events).await,
-        false => attached(client, events).await,
+        false => attached(client, events, count).await,
     }
+}
+
+/// One more member of a group, as it was typed: a program and its arguments.
+async fn other(client: &Client, typed: &[String]) -> Result<MemberRequest, Error> {
+    let Some(path) = typed.first().map(Path::new) else {
+        let message = format!("there is no program after `{SEPARATOR}`");
+        return Err(Error::new(ErrorCode::InvalidRequest, message));
+    };
+    let wasm = std::fs::read(path).map_err(|error| say::unreadable(path, &error))?;
+    let program_name = program_name(path);
+    let program = upload(client, wasm).await?;
+    let args = [program_name.clone()].into_iter().chain(typed[1..].iter().cloned()).collect();
+    Ok(MemberRequest { program, program_name, args })
 }
 
 pub(crate) async fn thaw(host: &dyn Host, at: &Choice, word: Thaw) -> Result<u8, Error> {
@@ -76,7 +101,7 @@ pub(crate) async fn thaw(host: &dyn Host, at: &Choice, word: Thaw) -> Result<u8,
     let events = client.upload(route::THAW, &path, image).await?;
     match word.detach {
         true => detached(events).await,
-        false => attached(client, events).await,
+        false => attached(client, events, 0).await,
     }
 }
 
@@ -131,32 +156,71 @@ async fn detached(mut events: Events<ProcessEvent>) -> Result<u8, Error> {
     Err(broken_off())
 }
 
-/// Stays with a process to its end, and exits as it does.
-async fn attached(client: &Client, events: Events<ProcessEvent>) -> Result<u8, Error> {
+/// Stays with a process, and so many others of its group, to their end; exits as it does, or, if that
+/// is well, as the first of the others that does not end well.
+async fn attached(
+    client: &Client,
+    events: Events<ProcessEvent>,
+    others: usize,
+) -> Result<u8, Error> {
     let (started, running) = watch::channel(None);
     let (interrupted, was_interrupted) = watch::channel(false);
-    let followed = tokio::select! {
-        followed = follow(events, &started) => followed?,
-        error = feed(client, running.clone()) => return Err(error),
-        error = end_on_interrupt(client, running.clone(), interrupted) => return Err(error),
+    let all = async {
+        let (first, others) = tokio::join!(
+            follow(events, &started),
+            follow_others(client, running.clone(), others as u32)
+        );
+        let mut all = vec![(*running.borrow(), first?)];
+        all.extend(others?);
+        Ok::<_, Error>(all)
     };
-    let pid = *running.borrow();
-    match followed {
-        Followed::Ended(Outcome::Killed) if *was_interrupted.borrow() => {
-            Ok(ErrorCode::Interrupted.exit())
-        }
-        Followed::Ended(outcome) => {
-            say_how(pid, &outcome);
-            Ok(outcome.exit())
-        }
-        Followed::Unread => {
-            if let Some(pid) = pid {
-                kill(client, pid).await?;
+    let followed = tokio::select! {
+        followed = all => followed?,
+        error = feed(client, running.clone()) => return Err(error),
+        error = end_on_interrupt(client, running.clone(), others, interrupted) => return Err(error),
+    };
+    let mut exit = 0;
+    for (pid, followed) in followed {
+        let code = match followed {
+            Followed::Ended(Outcome::Killed) if *was_interrupted.borrow() => {
+                ErrorCode::Interrupted.exit()
             }
-            Ok(EXIT_BROKEN_PIPE)
-        }
-        Followed::Through => Err(broken_off()),
+            Followed::Ended(outcome) => {
+                say_how(pid, &outcome);
+                outcome.exit()
+            }
+            Followed::Unread => {
+                if let Some(pid) = pid {
+                    kill(client, &pid.to_string()).await?;
+                }
+                EXIT_BROKEN_PIPE
+            }
+            Followed::Through => return Err(broken_off()),
+        };
+        exit = if exit == 0 { code } else { exit };
     }
+    Ok(exit)
+}
+
+/// Writes what the members 1, 2, … of a group write, until they have ended.
+async fn follow_others(
+    client: &Client,
+    mut running: watch::Receiver<Option<Pid>>,
+    others: u32,
+) -> Result<Vec<(Option<Pid>, Followed)>, Error> {
+    if others == 0 {
+        return Ok(vec![]);
+    }
+    let Some(leader) = first(&mut running).await else { return Ok(vec![]) };
+    let (unheard, _) = watch::channel(None);
+    let follow_one = async |index: u32| {
+        let pid = Pid { index, ..leader };
+        let query = LogsQuery { follow: true, from: 0 };
+        let path = route::LOGS.fill(&[&pid.to_string()]) + &query.to_query();
+        let events = client.events(route::LOGS, &path, &()).await?;
+        Ok((Some(pid), follow(events, &unheard).await?))
+    };
+    futures_util::future::try_join_all((1..=others).map(follow_one)).await
 }
 
 /// Writes what a process writes, until it ends.
@@ -223,6 +287,7 @@ async fn feed(client: &Client, mut running: watch::Receiver<Option<Pid>>) -> Err
 async fn end_on_interrupt(
     client: &Client,
     running: watch::Receiver<Option<Pid>>,
+    others: usize,
     interrupted: watch::Sender<bool>,
 ) -> Error {
     let abandoned = || Error::new(ErrorCode::Interrupted, "interrupted");
@@ -234,9 +299,10 @@ async fn end_on_interrupt(
     either(&mut interrupt, &mut terminate).await;
     interrupted.send_replace(true);
     let Some(pid) = *running.borrow() else { return abandoned() };
+    let target = if others == 0 { pid.to_string() } else { pid.group.to_string() };
     let killing = async {
-        if let Err(error) = kill(client, pid).await {
-            say::aside(&format!("whimbrel: {pid} may go on: {error}"));
+        if let Err(error) = kill(client, &target).await {
+            say::aside(&format!("whimbrel: {target} may go on: {error}"));
         }
         std::future::pending::<()>().await;
     };
@@ -244,7 +310,7 @@ async fn end_on_interrupt(
         () = killing => {}
         () = either(&mut interrupt, &mut terminate) => {}
     }
-    abandoned().with_hint(format!("{pid} may still run"))
+    abandoned().with_hint(format!("{target} may still run"))
 }
 
 async fn either(one: &mut Signal, other: &mut Signal) {
@@ -254,8 +320,8 @@ async fn either(one: &mut Signal, other: &mut Signal) {
     }
 }
 
-async fn kill(client: &Client, pid: Pid) -> Result<(), Error> {
-    let request = KillRequest { target: pid.to_string() };
+async fn kill(client: &Client, target: &str) -> Result<(), Error> {
+    let request = KillRequest { target: target.to_owned() };
     match client.reply::<KillReply>(route::KILL, &route::KILL.fill(&[]), &request).await {
         Ok(_) => Ok(()),
         // It was quicker.

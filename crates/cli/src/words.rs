@@ -104,6 +104,10 @@ Examples:
   whimbrel run app.wasm -- --port 80
   whimbrel run -d --name web --memory 256M app.wasm
   whimbrel run --dir ./data::/data:ro --env LANG=C --on osprey app.wasm
+  whimbrel run ping.wasm 100 '||' pong.wasm      a group of two
+
+Programs that `||` separates are one group: its members 0, 1, 2 in this order, which may send messages to each
+other. The first has standard input, and the name.
 
 The exit code is the program's; 134 after a trap, 137 if it was killed or reached a limit.
 Ctrl-C ends the process; pressed twice, it leaves at once.")]
@@ -132,7 +136,7 @@ pub struct Run {
     /// The program: a WebAssembly module, binary
     #[arg(value_name = "PROG")]
     pub program: PathBuf,
-    /// Its arguments
+    /// Its arguments; after `||` another program of the same group, and that one's arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub args: Vec<String>,
 }

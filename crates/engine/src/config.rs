@@ -186,8 +186,8 @@ impl Engine {
         events: EventSink,
     ) -> Result<Process, StartError> {
         let wasi = Wasi::new(&setup)?;
-        let Setup { dirs, memory_max, place, members, grants, .. } = setup;
-        let mail = Mail::new(members, grants);
+        let Setup { dirs, memory_max, place, members, grant, .. } = setup;
+        let mail = Mail::new(members, grant);
         let outside = Outside::new(events, place, false, Streams::default(), mail);
         let body = Body::start(pid, code, wasi, outside.clone(), memory_max)?;
         Ok(Process::launch(&self.inner.scheduler, pid, outside, dirs, body))

@@ -12,13 +12,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use wire::{GroupId, Pid};
+use wire::{Grant, GroupId, LETTER_BYTES_MAX, Pid, Share};
 
 /// No message is longer.
-pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
+pub const MESSAGE_BYTES_MAX: usize = LETTER_BYTES_MAX;
 
 /// How much an inbox holds: several of the largest messages, so that one sender of such does not
 /// keep the others out. News is not counted: there is little of it.
@@ -49,7 +48,7 @@ pub struct Incoming {
     /// What it is.
     pub what: What,
     /// Its content. For news it is the reason, as text.
-    pub bytes: Arc<[u8]>,
+    pub bytes: Share,
 }
 
 /// What lies in an outbox.
@@ -58,7 +57,7 @@ pub struct Outgoing {
     /// Whom it is for.
     pub to: Pid,
     /// Its content.
-    pub bytes: Arc<[u8]>,
+    pub bytes: Share,
 }
 
 /// Whether something in an inbox was sent, or is news of a process that is watched.
@@ -73,15 +72,6 @@ pub enum What {
     Silent = 2,
     /// It answers again.
     Back = 3,
-}
-
-/// To whom a process may send beside its own group.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Grants {
-    /// To everyone.
-    pub any: bool,
-    /// To these groups.
-    pub groups: Vec<GroupId>,
 }
 
 /// What was taken from an inbox of one sender's messages.
@@ -122,7 +112,7 @@ pub enum Received {
 pub(crate) struct Mail {
     /// The indices of those that were started together with it, itself among them.
     pub(crate) members: Vec<u32>,
-    pub(crate) grants: Grants,
+    pub(crate) grant: Grant,
     /// How many messages it was given since birth.
     given: u64,
     /// How many it sent since birth.
@@ -148,7 +138,7 @@ pub(crate) struct Mail {
 #[derive(Serialize, Deserialize)]
 struct Saved {
     members: Vec<u32>,
-    grants: Grants,
+    grant: Grant,
     given: u64,
     sent: u64,
     read: u64,
@@ -161,10 +151,10 @@ struct Saved {
 }
 
 impl Mail {
-    pub(crate) fn new(members: Vec<u32>, grants: Grants) -> Self {
+    pub(crate) fn new(members: Vec<u32>, grant: Grant) -> Self {
         Self {
             members,
-            grants,
+            grant,
             given: 0,
             sent: 0,
             inbox: VecDeque::new(),
@@ -263,7 +253,7 @@ impl Mail {
         if bytes > MESSAGE_BYTES_MAX {
             return Err(Unsent::TooLarge);
         }
-        let granted = to.group == own || self.grants.any || self.grants.groups.contains(&to.group);
+        let granted = to.group == own || self.grant.covers(to.group);
         match granted {
             false => Err(Unsent::Denied),
             true if self.gone.contains(&to) => Err(Unsent::Gone),
@@ -322,7 +312,7 @@ impl Mail {
         let inbox = self.inbox.iter();
         let saved = Saved {
             members: self.members.clone(),
-            grants: self.grants.clone(),
+            grant: self.grant.clone(),
             given: self.given,
             sent: self.sent,
             read: self.read as u64,
@@ -341,12 +331,12 @@ impl Mail {
     /// What [`Mail::save`] has written; of a process that knows no messages if that is nothing.
     pub(crate) fn restore(bytes: &[u8]) -> Result<Self, &'static str> {
         if bytes.is_empty() {
-            return Ok(Self::new(vec![], Grants::default()));
+            return Ok(Self::new(vec![], Grant::Own));
         }
         let (saved, mut contents) =
             postcard::take_from_bytes::<Saved>(bytes).map_err(|_| "it does not decode")?;
-        let Saved { members, grants, given, sent, read, deadline, took, inbox, outbox } = saved;
-        let mut mail = Self::new(members, grants);
+        let Saved { members, grant, given, sent, read, deadline, took, inbox, outbox } = saved;
+        let mut mail = Self::new(members, grant);
         let mut content = |length: u32| {
             let length = length as usize;
             if length > MESSAGE_BYTES_MAX || length > contents.len() {
@@ -422,7 +412,7 @@ mod tests {
     }
 
     fn full_of_everything() -> Mail {
-        let mut mail = Mail::new(vec![0, 1], Grants { any: false, groups: vec![GroupId(9)] });
+        let mut mail = Mail::new(vec![0, 1], Grant::Groups(vec![GroupId(9)]));
         for text in ["one", "", "three"] {
             assert!(mail.deliver(message(text.as_bytes())));
         }
@@ -433,7 +423,7 @@ mod tests {
     }
 
     fn none() -> Mail {
-        Mail::new(vec![], Grants::default())
+        Mail::new(vec![], Grant::Own)
     }
 
     #[test]

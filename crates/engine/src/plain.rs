@@ -92,7 +92,7 @@ impl Plain {
             setup.place,
             false,
             Streams::default(),
-            Mail::new(vec![], crate::Grants::default()),
+            Mail::new(vec![], wire::Grant::Own),
         );
         outside.end_input();
         let control = Control::new(1 << 16).map_err(|error| instantiate(error.into()))?;

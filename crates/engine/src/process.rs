@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use transform::abi;
-use wire::{CodeHash, Epoch, Pid};
+use wire::{CodeHash, Epoch, Pid, Share};
 
 use crate::body::Body;
 use crate::code::Code;
@@ -217,7 +217,7 @@ impl Process {
     ///
     /// What is delivered after [`crate::Frozen::image`] is not in that image.
     #[must_use]
-    pub fn deliver(&self, from: Pid, what: What, bytes: Arc<[u8]>) -> bool {
+    pub fn deliver(&self, from: Pid, what: What, bytes: Share) -> bool {
         let delivered = self.shared.outside.deliver(Incoming { from, what, bytes });
         Shared::nudge(&self.shared);
         delivered

@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use wire::{CodeHash, Epoch};
-
-use crate::Grants;
+use wire::{CodeHash, Epoch, Grant};
 
 /// What a process is started with.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +22,7 @@ pub struct Setup {
     /// The indices of the processes that are started together with it, itself among them.
     pub members: Vec<u32>,
     /// To whom it may send beside its group.
-    pub grants: Grants,
+    pub grant: Grant,
 }
 
 /// A host directory that a process may reach.

@@ -12,7 +12,7 @@ use transform::sites::ValueType;
 use wire::image::{
     Decoder, Directory, Encoding, Head, Kind, MemoryChunk, Record, StackName, State, Value,
 };
-use wire::{CodeHash, Epoch, Offer, Pid};
+use wire::{CodeHash, Epoch, Grant, Offer, Pid};
 
 use crate::body::{Body, Parts, memories};
 use crate::code::Code;
@@ -23,9 +23,7 @@ use crate::layout::Role;
 use crate::mail::Mail;
 use crate::raw::{Budget, Mapping, PAGE_BYTES};
 use crate::wasi::{Arrival, Wasi};
-use crate::{
-    Dir, Engine, EventSink, FrameName, Grants, Needs, Place, Process, StartError, ThawError,
-};
+use crate::{Dir, Engine, EventSink, FrameName, Needs, Place, Process, StartError, ThawError};
 
 /// Sections other than frames and memory are not longer than this together: what they hold is
 /// bounded where it is made, well below.
@@ -501,7 +499,7 @@ impl Staged {
         let Self { engine, head, streams, mut mail, dirs, wasi, parts, .. } = self;
         if pid != head.pid {
             // Messages are from and to the other one, and so is its leave to send.
-            mail = Mail::new(vec![pid.index], Grants::default());
+            mail = Mail::new(vec![pid.index], Grant::Own);
         }
         let outside = Outside::new(events, place, true, streams, mail);
         let body = Body::thawed(pid, parts, wasi, outside.clone())

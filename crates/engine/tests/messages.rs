@@ -5,11 +5,11 @@ mod post;
 use std::time::{Duration, Instant};
 
 use engine::{
-    Config, Engine, Event, Grants, INBOX_BYTES_MAX, MESSAGE_BYTES_EXTRA, MESSAGE_BYTES_MAX,
+    Config, Engine, Event, INBOX_BYTES_MAX, MESSAGE_BYTES_EXTRA, MESSAGE_BYTES_MAX,
     OUTBOX_BYTES_EACH_MAX, Outcome, Setup, Status, Took, Wait, What,
 };
 use post::{GROUP, Post, args, guest, pid, sent, wat};
-use wire::{GroupId, Pid};
+use wire::{Grant, GroupId, Pid};
 
 fn engine() -> Engine {
     Engine::new(Config { workers: 1, ..Config::default() }).expect("an engine")
@@ -133,14 +133,14 @@ fn another_group_is_reached_only_where_that_is_granted() {
         "(module {IMPORTS} (func (export \"_start\")
           (call $exit (call $send (i64.const 77) (i32.const 0) (i32.const 0) (i32.const 4) (i64.const 0)))))"
     );
-    let outcome = |grants: Grants| {
-        let setup = Setup { grants, ..Setup::default() };
+    let outcome = |grant: Grant| {
+        let setup = Setup { grant, ..Setup::default() };
         Post::start(&engines, vec![(wat(&body), setup)]).run(0).remove(0).outcome
     };
-    assert_eq!(outcome(Grants::default()), Outcome::Exit(5));
-    assert_eq!(outcome(Grants { any: false, groups: vec![GroupId(78)] }), Outcome::Exit(5));
-    assert_eq!(outcome(Grants { any: false, groups: vec![GroupId(77)] }), Outcome::Exit(0));
-    assert_eq!(outcome(Grants { any: true, groups: vec![] }), Outcome::Exit(0));
+    assert_eq!(outcome(Grant::Own), Outcome::Exit(5));
+    assert_eq!(outcome(Grant::Groups(vec![GroupId(78)])), Outcome::Exit(5));
+    assert_eq!(outcome(Grant::Groups(vec![GroupId(77)])), Outcome::Exit(0));
+    assert_eq!(outcome(Grant::All), Outcome::Exit(0));
 }
 
 #[test]

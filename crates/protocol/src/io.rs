@@ -156,7 +156,7 @@ pub enum Input {
 /// What an operator can wish for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
-    /// Start a process here. Answered by [`Output::Start`] and [`Report::Spawned`].
+    /// Start a group here. Answered by [`Output::Start`] and [`Report::Spawned`].
     Spawn {
         /// The node that keeps its output.
         home: NodeId,
@@ -164,6 +164,9 @@ pub enum Wish {
         name: Option<String>,
         /// To which other groups it may send.
         grant: Grant,
+        /// How many to start, as one group: indices 0, 1, 2 …, each answered by an
+        /// [`Output::Start`], in this order. The name is the first one's.
+        members: u32,
     },
     /// Do this to a process, wherever it is.
     Errand(Pid, Errand),

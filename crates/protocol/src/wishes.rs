@@ -72,6 +72,7 @@ pub(crate) struct Spawning {
     home: NodeId,
     name: Option<String>,
     grant: Grant,
+    members: u32,
     since: Instant,
     pid: Option<Pid>,
 }
@@ -89,10 +90,18 @@ impl Errands {
 impl Machine {
     pub(crate) fn wish(&mut self, now: Instant, ticket: Ticket, wish: Wish) {
         match wish {
-            Wish::Spawn { home, name, grant } => {
+            Wish::Spawn { home, name, grant, members } => {
                 self.errands.open.insert(ticket, Open::Here);
                 let pid = None;
-                self.spawning.push(Spawning { ticket, home, name, grant, since: now, pid });
+                self.spawning.push(Spawning {
+                    ticket,
+                    home,
+                    name,
+                    grant,
+                    members,
+                    since: now,
+                    pid,
+                });
                 self.spawn_waiting(now);
             }
             Wish::Errand(pid, errand) => {
@@ -384,14 +393,21 @@ impl Machine {
     }
 
     fn spawn(&mut self, now: Instant, spawning: Spawning, pid: Pid) {
-        let mut process = Process::new(spawning.home);
-        process.name = spawning.name;
-        process.delivery.grant = spawning.grant;
-        process.outbox.announce = true;
-        self.processes.insert(pid, process);
-        self.put(Output::Start(spawning.ticket, pid));
-        self.report_here(spawning.ticket, Report::Spawned(pid));
-        self.flush(now, pid);
+        let Spawning { ticket, home, mut name, grant, members, .. } = spawning;
+        let members: Vec<_> = (0..members.max(1)).map(|index| Pid { index, ..pid }).collect();
+        // All of them are here before the first one runs, and can be sent to.
+        for member in &members {
+            let mut process = Process::new(home);
+            process.name = name.take();
+            process.delivery.grant = grant.clone();
+            process.outbox.announce = true;
+            self.processes.insert(*member, process);
+            self.put(Output::Start(ticket, *member));
+        }
+        self.report_here(ticket, Report::Spawned(pid));
+        for member in members {
+            self.flush(now, member);
+        }
     }
 }
 

@@ -356,7 +356,7 @@ impl World {
         if let WishFor::Spawn = wish {
             let home = id(self.rng.below(size as u64) as usize);
             let grant = if self.rng.chance(90) { Grant::All } else { Grant::Own };
-            self.wish(node, Wish::Spawn { home, name: None, grant });
+            self.wish(node, Wish::Spawn { home, name: None, grant, members: 1 });
             return;
         }
         let born = self.truth.born.len() as u64;

@@ -10,7 +10,7 @@ use engine::{
     Dir, Engine, Event, EventSink, Frozen, Outcome, Outgoing, Place, Process, Setup, Stamp, Status,
     Thaw, What,
 };
-use wire::{Epoch, GroupId, Offer, Pid};
+use wire::{Epoch, GroupId, Offer, Pid, Share};
 
 /// The group of all that are started here.
 pub(crate) const GROUP: GroupId = GroupId(1);
@@ -36,7 +36,7 @@ struct Member {
     engine: usize,
     freezing: bool,
     /// What its inbox had no room for.
-    waiting: VecDeque<(Pid, Arc<[u8]>)>,
+    waiting: VecDeque<(Pid, Share)>,
     ran: Ran,
 }
 

@@ -1,5 +1,6 @@
 //! Programs come in, processes start, and what they write is read.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use engine::{Code, Setup};
 use hyper::Method;
 use protocol::Wish;
 use tokio::sync::mpsc;
-use wire::{CodeHash, Pid, Report};
+use wire::{CodeHash, Grant, Pid, Report};
 
 use super::answer::{Answered, ending, events, of_code, of_why, out_of_place};
 use super::find::Asker;
@@ -23,6 +24,9 @@ use crate::clock::unix_now;
 use crate::driver::{Answer, Cargo, Start};
 use crate::logbook::{Entry, Reader};
 use crate::papers::Info;
+
+/// The most processes that one request starts.
+const MEMBERS_MAX: usize = 1024;
 
 /// The longest program that is taken.
 const PROGRAM_BYTES_MAX: usize = 512 << 20;
@@ -64,11 +68,32 @@ pub(crate) async fn run(
             return node.pass_on(member.peer.node, Method::POST, &path, Body::from(body)).await;
         }
     }
-    let code = node.code(asker, request.program).await?;
-    let start = start(code, &request);
-    let wish =
-        Wish::Spawn { home: node.me.node, name: request.name.clone(), grant: wire::Grant::Own };
-    let answer = node.events.wish(wish, Cargo::Start(Box::new(start)));
+    let mut all = vec![(request.program, &request.program_name, &request.args)];
+    all.extend(
+        request.others.iter().map(|other| (other.program, &other.program_name, &other.args)),
+    );
+    if MEMBERS_MAX < all.len() {
+        let message = format!("a group starts with at most {MEMBERS_MAX} members");
+        return Err(Error::new(ErrorCode::InvalidRequest, message).into());
+    }
+    let members: Vec<u32> = (0..).take(all.len()).collect();
+    let mut starts = VecDeque::new();
+    for (index, (program, program_name, args)) in members.iter().zip(all) {
+        let code = node.code(asker, program).await?;
+        let mut start = start(code, program_name, args, &request);
+        start.setup.members.clone_from(&members);
+        if *index != 0 {
+            (start.stdin, start.info.name) = (false, None);
+        }
+        starts.push_back(start);
+    }
+    let wish = Wish::Spawn {
+        home: node.me.node,
+        name: request.name.clone(),
+        grant: Grant::Own,
+        members: members.len() as u32,
+    };
+    let answer = node.events.wish(wish, Cargo::Start(starts));
     let pid = match answer.await.map_err(|_| ending())? {
         Answer::Report(Report::Spawned(pid)) => pid,
         Answer::Report(report) => return Err(node.unexpected(&report).into()),
@@ -104,23 +129,23 @@ pub(crate) async fn logs(
     Ok(response)
 }
 
-fn start(code: Arc<Code>, request: &RunRequest) -> Start {
+fn start(code: Arc<Code>, program: &str, args: &[String], request: &RunRequest) -> Start {
     let dir = |dir: &api::Dir| engine::Dir {
         host: PathBuf::from(&dir.host),
         guest: dir.guest.clone(),
         read_only: dir.read_only,
     };
     let setup = Setup {
-        args: request.args.clone(),
+        args: args.to_vec(),
         env: request.env.clone(),
         dirs: request.dirs.iter().map(dir).collect(),
         memory_max: request.memory_bytes_max,
         ..Setup::default()
     };
     let info = Info {
-        program: request.program_name.clone(),
+        program: program.to_owned(),
         name: request.name.clone(),
-        args: request.args.clone(),
+        args: args.to_vec(),
         env: request.env.clone(),
         memory_max: request.memory_bytes_max,
         started_micros: u64::try_from(unix_now().as_micros()).unwrap_or(u64::MAX),

@@ -230,8 +230,11 @@ impl Driver {
                 self.take_output(pid);
             }
             engine::Event::InputTaken { .. } => guest.input_taken.notify_waiters(),
-            // Nobody carries them yet.
-            engine::Event::Sent | engine::Event::Took => {}
+            engine::Event::Sent => {
+                self.carry(pid);
+                self.settle();
+            }
+            engine::Event::Took => self.take_took(pid),
             engine::Event::Frozen(frozen) => self.on_frozen(pid, frozen),
             engine::Event::Ended(outcome) => {
                 self.guests.running.remove(&pid);

@@ -7,6 +7,7 @@
 
 mod arrivals;
 mod guests;
+mod mail;
 mod outputs;
 mod prepare;
 
@@ -121,8 +122,8 @@ pub(crate) enum Event {
 pub(crate) enum Cargo {
     /// Nothing.
     None,
-    /// What to start.
-    Start(Box<Start>),
+    /// What to start, for each member of the group in order.
+    Start(VecDeque<Start>),
     /// An image that becomes a new process.
     Copy(Box<Staged>, Info),
     /// The image of a process that is to come back from its file.

@@ -46,12 +46,13 @@ impl Driver {
             }
             Output::Kill(pid) => self.guests.kill(pid),
             Output::OutputRoom(pid) => self.take_output(pid),
+            Output::Inbox { pid, from, letter } => self.into_inbox(pid, from, letter),
+            Output::Down { pid, of, .. } => self.tell_of_end(pid, of),
+            Output::SendRoom(pid) => self.carry(pid),
             output
             @ (Output::OpenLog { .. } | Output::Deliver { .. } | Output::Conclude { .. }) => {
                 self.write_log(output);
             }
-            // No guest sends yet.
-            Output::Inbox { .. } | Output::Down { .. } | Output::SendRoom(_) => (),
             Output::Members => self.on_members(),
             Output::Expelled => self.expelled = true,
         }
@@ -85,18 +86,22 @@ impl Driver {
     }
 
     fn start(&mut self, ticket: Ticket, pid: Pid) {
-        let Some(Pending { cargo, answer }) = self.tickets.remove(&ticket) else { return };
+        let Some(pending) = self.tickets.get_mut(&ticket) else { return };
         let (life, sink) = self.guests.new_life();
         let place = Place { node: self.name.clone(), epoch: Epoch(0) };
-        let (started, info, stdin) = match cargo {
-            Cargo::Start(start) => {
-                let Start { code, mut setup, info, stdin } = *start;
-                setup.place = place;
-                (self.engine.start(pid, &code, setup, sink), info, stdin)
-            }
-            Cargo::Copy(staged, info) => (staged.run(pid, place, false, sink), info, true),
-            Cargo::None | Cargo::Thaw(..) | Cargo::File(_) => return,
+        let (started, info, stdin) = if let Cargo::Start(members) = &mut pending.cargo {
+            // One for each member, in the order of their indices.
+            let Some(Start { code, mut setup, info, stdin }) = members.pop_front() else { return };
+            setup.place = place;
+            (self.engine.start(pid, &code, setup, sink), info, stdin)
+        } else if let Cargo::Copy(staged, info) = std::mem::replace(&mut pending.cargo, Cargo::None)
+        {
+            (staged.run(pid, place, false, sink), info, true)
+        } else {
+            return;
         };
+        let alone =
+            pid.index == 0 && !matches!(&pending.cargo, Cargo::Start(left) if !left.is_empty());
         match started {
             Ok(process) => {
                 if !stdin {
@@ -104,12 +109,15 @@ impl Driver {
                 }
                 self.known.insert(pid, info.clone());
                 self.guests.insert(pid, (life, Epoch(0)), process, info);
-                self.tickets.insert(ticket, Pending { cargo: Cargo::None, answer });
             }
             Err(error) => {
                 let outcome = Outcome::Trap(format!("it did not start: {error}"));
-                let _ = answer.send(Answer::NotStarted(error));
                 self.inputs.push_back(Input::Ended { pid, outcome });
+                // In a group the others have been started, and this one has ended.
+                let pending = if alone { self.tickets.remove(&ticket) } else { None };
+                if let Some(Pending { answer, .. }) = pending {
+                    let _ = answer.send(Answer::NotStarted(error));
+                }
             }
         }
     }

@@ -153,6 +153,7 @@ impl Client {
             stub_missing: false,
             attached: true,
             stdin: false,
+            others: Vec::new(),
         };
         change(&mut request);
         let body = serde_json::to_vec(&request).unwrap();

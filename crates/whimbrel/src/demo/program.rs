@@ -128,6 +128,7 @@ impl Program {
             stub_missing: false,
             attached: true,
             stdin: false,
+            others: Vec::new(),
         }
     }
 }

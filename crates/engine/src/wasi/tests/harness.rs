@@ -106,7 +106,7 @@ impl Run {
             self.setup.place.clone(),
             self.held,
             Streams::default(),
-            Mail::new(self.setup.members.clone(), self.setup.grants.clone()),
+            Mail::new(self.setup.members.clone(), self.setup.grant.clone()),
         );
         assert_eq!(outside.feed(0, &self.input), self.input.len() as u64);
         outside.end_input();

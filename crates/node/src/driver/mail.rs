@@ -1,0 +1,67 @@
+//! Letters between the guests and the machine: what a guest sends is carried to the machine when that
+//! allows it, and what the machine has for a guest is put into its inbox.
+//!
+//! A guest's inbox and outbox are the engine's, and part of the image as they are when it is asked
+//! for. What has been carried to the machine is in the machine's section of the same image. So at any
+//! moment a letter is in one of the two.
+
+use protocol::{Input, MaySend, Unsendable};
+use wire::{Pid, Share};
+
+use super::Driver;
+
+impl Driver {
+    /// Carries what a guest has sent to the machine, as far as that takes it. The rest stays in the
+    /// guest's outbox; the machine says when there is room.
+    pub(super) fn carry(&mut self, pid: Pid) {
+        let Some(guest) = self.guests.get(pid) else { return };
+        let (machine, now) = (&mut self.machine, self.clock.now());
+        let mut gone = Vec::new();
+        guest.process.carry(|message| {
+            match machine.may_send(pid, message.to, message.bytes.len()) {
+                MaySend::Yes => {
+                    let (to, letter) = (message.to, message.bytes.clone());
+                    machine.handle(now, Input::Send { pid, to, letter });
+                    true
+                }
+                // It is on its way out, or has to do with too many just now.
+                MaySend::Wait | MaySend::No(Unsendable::NotHere | Unsendable::Busy) => false,
+                MaySend::No(Unsendable::Down(_)) => {
+                    gone.push(message.to);
+                    true
+                }
+                // The engine knows that, too, and has told the guest.
+                MaySend::No(Unsendable::Denied | Unsendable::TooLong) => true,
+            }
+        });
+        gone.into_iter().for_each(|to| guest.process.is_gone(to));
+    }
+
+    /// What a guest has taken from its inbox, told to the machine: those who sent it may send more.
+    pub(super) fn take_took(&mut self, pid: Pid) {
+        let Some(guest) = self.guests.get(pid) else { return };
+        for (from, took) in guest.process.took() {
+            let (letters, bytes) = (took.messages, took.bytes);
+            self.inputs.push_back(Input::Took { pid, from, letters, bytes });
+        }
+        self.settle();
+    }
+
+    /// Puts a letter into a guest's inbox. One that has ended needs none.
+    pub(super) fn into_inbox(&mut self, pid: Pid, from: Pid, letter: Share) {
+        let Some(guest) = self.guests.any(pid) else { return };
+        if !guest.process.deliver(from, engine::What::Message, letter) {
+            // The machine counts as the engine does, so this is our fault, and to go on would be to
+            // lose a letter that its sender believes delivered.
+            tracing::error!(%pid, %from, "an inbox has less room than the protocol believes");
+            self.guests.kill(pid);
+        }
+    }
+
+    /// A correspondent of a guest is no more.
+    pub(super) fn tell_of_end(&mut self, pid: Pid, of: Pid) {
+        if let Some(guest) = self.guests.any(pid) {
+            guest.process.is_gone(of);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Groups whose members talk while they are moved.
+
+mod common;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use api::{MemberRequest, Outcome, Pid, ProcessEvent};
+use common::{Client, Events, Member, cluster};
+use hyper::Method;
+
+const NAMES: [&str; 3] = ["heron", "osprey", "curlew"];
+
+fn wasm(name: &str) -> Vec<u8> {
+    std::fs::read(programs::guest(name).expect("it builds")).expect("it was built")
+}
+
+fn args(args: &[&str]) -> Vec<String> {
+    args.iter().map(ToString::to_string).collect()
+}
+
+/// Starts a group on the first node, detached. Says the first member's id.
+async fn group(client: &Client, programs: &[(&str, &[&str])]) -> Pid {
+    let mut others = Vec::new();
+    for (name, arguments) in &programs[1..] {
+        let program = client.upload(&wasm(name)).await.unwrap();
+        let program_name = (*name).to_owned();
+        others.push(MemberRequest { program, program_name, args: args(arguments) });
+    }
+    let (name, arguments) = programs[0];
+    let started = client.run(&wasm(name), |request| {
+        request.args = args(arguments);
+        request.attached = false;
+        request.others = others;
+    });
+    started.await.pid
+}
+
+/// Everything that a process writes, and how it ends.
+async fn journal(client: Client, pid: Pid) -> (String, Outcome) {
+    let path = format!("/v1/processes/{pid}/logs?follow=true");
+    let mut events = Events::new(client.send(Method::GET, &path, vec![]).await);
+    let mut text = Vec::new();
+    loop {
+        let next = tokio::time::timeout(3 * common::PATIENCE, events.next()).await;
+        match next.expect("output, or an end").expect("a last line") {
+            ProcessEvent::Output { bytes, .. } => text.extend(bytes.0),
+            ProcessEvent::Ended { outcome } => {
+                return (String::from_utf8(text).expect("text"), outcome);
+            }
+            other => panic!("{other:?} out of place"),
+        }
+    }
+}
+
+/// Moves the members of a group at random, until all have ended. Says how many moves there were.
+async fn move_about(members: &[Member], group: &[Pid], ended: impl Fn() -> bool) -> u32 {
+    let mut random = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
+    println!("seed {random}");
+    let mut draw = |bound: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % bound as u64) as usize
+    };
+    let mut moves = 0;
+    while !ended() {
+        let (pid, to, asked) = (group[draw(group.len())], NAMES[draw(3)], draw(3));
+        // It may be there already, be on its way, or have ended.
+        moves += u32::from(members[asked].client().move_to(pid, to).await.is_ok());
+    }
+    moves
+}
+
+/// Runs a group to its end, moving its members meanwhile: what each wrote, and the moves.
+async fn run(programs: &[(&str, &[&str])]) -> (Vec<String>, u32) {
+    let members = cluster(&NAMES).await;
+    let first = group(&members[0].client(), programs).await;
+    let group: Vec<Pid> = (0..programs.len() as u32).map(|index| Pid { index, ..first }).collect();
+    let journals: Vec<_> =
+        group.iter().map(|pid| tokio::spawn(journal(members[0].client(), *pid))).collect();
+    let moves = move_about(&members, &group, || journals.iter().all(|it| it.is_finished())).await;
+    let mut texts = Vec::new();
+    for (pid, journal) in group.iter().zip(journals) {
+        let (text, outcome) = journal.await.unwrap();
+        assert_eq!(outcome, Outcome::Exited { code: 0 }, "{pid}: {text}");
+        texts.push(text);
+    }
+    (texts, moves)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_goes_round_a_ring_whose_members_are_moved() {
+    const ROUNDS: u64 = 1000;
+    let rounds = ROUNDS.to_string();
+    let ring: &[&str] = &["ring", &rounds];
+    let (texts, moves) = run(&[("ring", ring), ("ring", ring), ("ring", ring)]).await;
+    println!("{moves} moves");
+    assert!(moves >= 10, "only {moves} moves");
+    for (place, text) in (0..).zip(&texts) {
+        // Each got exactly its numbers, once, in order; nothing else.
+        let numbers: Vec<u64> =
+            text.lines().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect();
+        let first = if place == 0 { 3 } else { place };
+        let due: Vec<u64> = (0..ROUNDS).map(|round| first + 3 * round).collect();
+        assert_eq!(numbers, due, "member {place}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_messages_under_way_survive_moves_of_both_ends() {
+    let ping: &[&str] = &["ping", "20000", "200", "3000"];
+    let (texts, moves) = run(&[("ping", ping), ("pong", &["pong"])]).await;
+    println!("{moves} moves");
+    assert!(moves >= 10, "only {moves} moves");
+    assert!(texts[0].ends_with("\n20000\n"), "{}", texts[0]);
+    assert_eq!(texts[1], "20000 sent back\n");
+}
