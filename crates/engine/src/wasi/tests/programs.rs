@@ -95,7 +95,7 @@ fn process() {
         0000.7
         heron
         3
-        ["epoch", "node", "self"]
+        ["epoch", "group", "inbox", "node", "self", "send"]
         to the other stream
         Ok(17)
     "#]],
