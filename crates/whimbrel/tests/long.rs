@@ -152,21 +152,21 @@ fn clang_moved_fifty_times_writes_the_same_object() {
     fs::write(work.join("in.c"), source(4_000)).unwrap();
     let with = |object: &str| -> Vec<String> {
         let mut words = words(&clang);
-        words.extend(["--dir".to_owned(), format!("{}::/work", work.display())]);
+        words.extend(["--dir".to_owned(), format!("{}::/src", work.display())]);
         words.extend([clang.wasm.display().to_string(), "--".to_owned()]);
         let arguments = "-cc1 -emit-obj -disable-free -isysroot /sys -internal-isystem /sys/include \
-            -O2 -o OUT -x c /work/in.c";
+            -O2 -o OUT -x c /src/in.c";
         let arguments = arguments.replace("OUT", object);
         words.extend(arguments.split_whitespace().map(str::to_owned));
         words
     };
-    let moved = with("/work/moved.o");
+    let moved = with("/src/moved.o");
     let running = ring.begin(&moved.iter().map(String::as_str).collect::<Vec<_>>());
     ring.until_running();
     ring.tour(50);
     let said = ring.home.end(running, &["run"]);
     assert_eq!(said.code, 0, "{said:?}");
-    let still = with("/work/still.o");
+    let still = with("/src/still.o");
     let still: Vec<&str> = ["run"].into_iter().chain(still.iter().map(String::as_str)).collect();
     let said = ring.home.end(ring.home.begin(&ring.daemons[1], &still), &["run"]);
     assert_eq!(said.code, 0, "{said:?}");

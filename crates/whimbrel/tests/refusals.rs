@@ -186,9 +186,8 @@ fn strangers_at_the_door() {
     case.compare(&said, expect![[""]]);
     // A member of one cluster does not become one of another.
     drop(stranger);
-    let said = match other.start("stranger", &join(case.home.token(&case.heron))) {
-        Ok(_) => panic!("it has changed sides"),
-        Err(said) => said,
+    let Err(said) = other.start("stranger", &join(case.home.token(&case.heron))) else {
+        panic!("it has changed sides");
     };
     case.compare(&said, expect![[""]]);
     let taken = Start { listen: case.heron.address.clone(), ..Start::default() };

@@ -48,7 +48,7 @@ impl Driver {
     }
 
     /// Puts a letter into a guest's inbox. One that has ended needs none.
-    pub(super) fn into_inbox(&mut self, pid: Pid, from: Pid, letter: Share) {
+    pub(super) fn put_in_inbox(&mut self, pid: Pid, from: Pid, letter: Share) {
         let Some(guest) = self.guests.any(pid) else { return };
         if !guest.process.deliver(from, engine::What::Message, letter) {
             // The machine counts as the engine does, so this is our fault, and to go on would be to

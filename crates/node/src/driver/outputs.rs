@@ -46,7 +46,7 @@ impl Driver {
             }
             Output::Kill(pid) => self.guests.kill(pid),
             Output::OutputRoom(pid) => self.take_output(pid),
-            Output::Inbox { pid, from, letter } => self.into_inbox(pid, from, letter),
+            Output::Inbox { pid, from, letter } => self.put_in_inbox(pid, from, letter),
             Output::Down { pid, of, .. } => self.tell_of_end(pid, of),
             Output::SendRoom(pid) => self.carry(pid),
             output

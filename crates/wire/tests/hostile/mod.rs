@@ -67,13 +67,13 @@ pub(crate) fn image(bytes: &[u8], cut: u8) -> Result<Option<usize>, String> {
 pub(crate) fn forged(mut bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut encoder = Encoder::begin(&mut out);
-    let (mut last, mut first) = (Kind::Stack, true);
+    // The head comes first, the end last; between them a kind never comes before one that was there.
+    let (mut last, mut first) = (1, true);
     while let [kind, length, rest @ ..] = bytes {
-        let kind = match first {
-            true => Kind::Head,
-            false => Kind::ALL[1 + usize::from(*kind) % (Kind::ALL.len() - 2)].max(last),
-        };
-        (first, last) = (false, kind.max(Kind::Stack));
+        let place = (1 + usize::from(*kind) % (Kind::ALL.len() - 2)).max(last);
+        let kind = if first { Kind::Head } else { Kind::ALL[place] };
+        last = if first { last } else { place };
+        first = false;
         let (content, rest) = rest.split_at(rest.len().min(usize::from(*length)));
         encoder.record(kind, &mut out, |out| out.extend_from_slice(content));
         bytes = rest;
