@@ -27,7 +27,8 @@ async fn group(client: &Client, programs: &[(&str, &[&str])]) -> Pid {
         others.push(MemberRequest { program, program_name, args: args(arguments) });
     }
     let (name, arguments) = programs[0];
-    let started = client.run(&wasm(name), |request| {
+    let wasm = wasm(name);
+    let started = client.run(&wasm, |request| {
         request.args = args(arguments);
         request.attached = false;
         request.others = others;
