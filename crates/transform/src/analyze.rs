@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use wasmparser::Operator;
 
+use crate::cycles::Cycles;
 use crate::error::Error;
 use crate::index::{FuncIdx, Idx, IndexVec, TypeIdx};
 use crate::options::Options;
@@ -98,7 +99,7 @@ pub(crate) fn analyze(module: &mut Module<'_>, options: &Options) -> Result<Anal
     let instant = instant_imports(module, options);
 
     let graph = Graph::new(module, &facts, &escaped, &wrappers, &found.mutable_tables);
-    let polls = graph.cycle_breakers();
+    let polls = Cycles::breakers(&graph.edges, module.functions.len());
     let seeds = module.functions.iter_enumerated().map(|(index, _)| {
         let imported = index.index() < module.imported_functions.len();
         facts[index].loops || polls[index.index()] || (imported && !instant.contains(&index))
@@ -118,7 +119,7 @@ pub(crate) fn analyze(module: &mut Module<'_>, options: &Options) -> Result<Anal
     Ok(Analysis {
         tail_calls: tail_calls.into(),
         edited: facts.iter().map(|facts| facts.edited).collect::<Vec<_>>().into(),
-        polls_entry: polls[..functions].to_vec().into(),
+        polls_entry: polls.into(),
         suspends: suspends[..functions].to_vec().into(),
         indirect,
         escaped,
@@ -208,7 +209,6 @@ fn instant_imports(module: &Module<'_>, options: &Options) -> BTreeSet<FuncIdx> 
 struct Graph {
     edges: Vec<Vec<usize>>,
     indirect: HashMap<(TypeIdx, u32), usize>,
-    functions: usize,
 }
 
 impl Graph {
@@ -220,8 +220,7 @@ impl Graph {
         mutable_tables: &BTreeSet<u32>,
     ) -> Self {
         let functions = module.functions.len();
-        let mut graph =
-            Self { edges: vec![Vec::new(); functions], indirect: HashMap::new(), functions };
+        let mut graph = Self { edges: vec![Vec::new(); functions], indirect: HashMap::new() };
         let contents = Contents::new(module, escaped, wrappers, mutable_tables);
         for (index, facts) in facts.iter_enumerated() {
             let direct = facts.calls.iter().chain(&facts.tail_calls);
@@ -249,41 +248,6 @@ impl Graph {
         self.edges.push(targets.iter().map(|target| target.index()).collect());
         self.indirect.insert(key, self.edges.len() - 1);
         self.edges.len() - 1
-    }
-
-    /// Functions whose removal leaves no cycle: of each back edge of a depth-first walk one end.
-    fn cycle_breakers(&self) -> Vec<bool> {
-        const NEW: u8 = 0;
-        const OPEN: u8 = 1;
-        const DONE: u8 = 2;
-        let mut breaks = vec![false; self.functions];
-        let mut state = vec![NEW; self.edges.len()];
-        for root in 0..self.functions {
-            if state[root] != NEW {
-                continue;
-            }
-            state[root] = OPEN;
-            let mut path = vec![(root, 0)];
-            while let Some((node, next)) = path.last_mut() {
-                let node = *node;
-                let Some(&callee) = self.edges[node].get(*next) else {
-                    state[node] = DONE;
-                    path.pop();
-                    continue;
-                };
-                *next += 1;
-                match state[callee] {
-                    NEW => {
-                        state[callee] = OPEN;
-                        path.push((callee, 0));
-                    }
-                    OPEN if callee < self.functions => breaks[callee] = true,
-                    OPEN => breaks[node] = true,
-                    _ => {}
-                }
-            }
-        }
-        breaks
     }
 
     /// Which nodes reach a seed.

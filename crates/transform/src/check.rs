@@ -243,7 +243,8 @@ impl<'a> Code<'a> {
                 return fail(format!("saves {saved:?} instead of {expected:?}"));
             }
         }
-        self.check_calls(function, sites, &found)
+        self.check_calls(function, sites, &found)?;
+        self.check_polls(function, sites)
     }
 
     /// What a site must save.
@@ -305,5 +306,44 @@ impl<'a> Code<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Nothing goes round for ever without a poll: what is left without the places that poll has
+    /// no cycle.
+    fn check_polls(&self, function: FuncIdx, sites: &Sites) -> Result<(), Disagreement> {
+        let loops = sites.functions[function].sites.iter();
+        let loops = loops.filter(|site| site.kind == SiteKind::Loop).map(|site| site.code_offset);
+        let loops: BTreeSet<u32> = loops.collect();
+        let polls = |at: usize| match self.ops[at] {
+            Operator::Loop { .. } => loops.contains(&self.offsets[at]),
+            Operator::Call { function_index } => {
+                let mut callee = sites.functions[FuncIdx(function_index)].sites.iter();
+                callee.next().is_some_and(|site| site.kind == SiteKind::Entry)
+            }
+            _ => false,
+        };
+        let mut waiting: Vec<usize> = vec![0; self.ops.len()];
+        let left = |at: &usize| self.stacks[*at].is_some() && !polls(*at);
+        let all: Vec<usize> = (0..self.ops.len()).filter(left).collect();
+        let successors = |at: usize| self.successors(at).into_iter().filter(left);
+        for &at in &all {
+            successors(at).for_each(|successor| waiting[successor] += 1);
+        }
+        // Take away what nothing leads to, until nothing is left.
+        let mut free: Vec<usize> = all.iter().copied().filter(|&at| waiting[at] == 0).collect();
+        let mut taken = 0;
+        while let Some(at) = free.pop() {
+            taken += 1;
+            for successor in successors(at) {
+                waiting[successor] -= 1;
+                if waiting[successor] == 0 {
+                    free.push(successor);
+                }
+            }
+        }
+        let round = all.iter().find(|&&at| waiting[at] > 0);
+        let Some(&at) = round.filter(|_| taken < all.len()) else { return Ok(()) };
+        let what = "goes round without a poll".to_owned();
+        Err(Disagreement { function, code_offset: self.offsets[at], what })
     }
 }

@@ -1,6 +1,6 @@
 //! What is to be done to one function: its sites, what each of them saves, and where.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use wasmparser::Operator;
 
@@ -12,6 +12,7 @@ use crate::index::{FuncIdx, Idx, IndexVec, LocalIdx, SiteIdx, TypeIdx};
 use crate::liveness::{Liveness, LocalSet};
 use crate::origins::Origins;
 use crate::parse::Module;
+use crate::rounds;
 use crate::sites::{Role, Saved, Site, SiteKind, ValueType};
 use crate::tails::Tails;
 
@@ -169,6 +170,7 @@ pub(crate) fn plan(
         stack: Vec::new(),
         pushed_at: Vec::new(),
         headers: HashMap::new(),
+        polled: rounds::polled_loops(analysis, body),
     };
     planner.sites()?;
     planner.layout()?;
@@ -198,6 +200,8 @@ struct Planner<'p, 'a> {
     pushed_at: Vec<u32>,
     /// Loops and `try_table`s.
     headers: HashMap<u32, Header>,
+    /// Loops that need a poll of their own.
+    polled: HashSet<u32>,
 }
 
 impl Planner<'_, '_> {
@@ -225,8 +229,12 @@ impl Planner<'_, '_> {
         match &op.operator {
             Operator::Loop { .. } => {
                 self.header(at);
-                let live = self.liveness.before(body, at);
-                self.site(at, SiteKind::Loop, &live, op.height as usize);
+                if self.polled.contains(&at) {
+                    let live = self.liveness.before(body, at);
+                    self.site(at, SiteKind::Loop, &live, op.height as usize);
+                } else {
+                    self.plan.loops_without_poll += 1;
+                }
             }
             Operator::TryTable { .. } => self.header(at),
             Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
