@@ -21,9 +21,10 @@ use crate::asks::Purpose;
 use crate::process::{Goal, Move, Phase, Wisher};
 use crate::{Instant, Machine, Output, Rule, Span, Step};
 
-/// A target may take this long to get ready: it may have to fetch and compile a large program on a
-/// slow machine. The process runs meanwhile, and a target that falls silent is noticed before.
-const PREPARE_PATIENCE: Span = Span::seconds(900);
+/// A target may take this long to get ready: it may have to fetch and compile a large program. The
+/// process runs meanwhile. It is also how long a target is waited for that the registry hears and we
+/// do not; one that takes longer has what it made by the next try.
+const PREPARE_PATIENCE: Span = Span::seconds(90);
 
 /// After the last byte was handed over, this long without `settled` and the source cancels.
 const SETTLE_PATIENCE: Span = Span::seconds(5);
