@@ -109,7 +109,7 @@ fn the_demonstration_works() {
 /// `PID` is a process that runs, `IMAGE` a file that none has been frozen into yet.
 const WORDS: [(&str, &[(&str, i32)]); 13] = [
     (
-        "run PROG [-- ARGS]",
+        "run PROG [ARGS] ['||' PROG [ARGS]]…",
         &[
             ("run app.wasm -- 3", 0),
             (

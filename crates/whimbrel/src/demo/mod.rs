@@ -59,6 +59,9 @@ async fn show(
     }
     cluster.meet().await?;
     let code = program.upload(cluster.node(0), narrator).await?;
+    narrator.say("Each compiles the program, once: a process of it is carried around and ended.");
+    tour::first_round(cluster, program, code, narrator).await?;
+    narrator.clear();
     narrator.say(&format!(
         "{} prints {} digits of π on {}, and moves on every {} ms.",
         program.title, program.digits, NODES[0], demo.every

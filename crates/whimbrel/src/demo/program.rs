@@ -114,6 +114,15 @@ impl Program {
         Err(Error::new(ErrorCode::NodeUnavailable, format!("{} broke off", node.name)))
     }
 
+    /// How to start it, attached, such that it does not come to its end by itself.
+    pub(super) fn endless_request(&self, code: CodeHash) -> RunRequest {
+        let mut request = self.request(code);
+        if let Some(digits) = request.args.last_mut() {
+            *digits = u32::MAX.to_string();
+        }
+        request
+    }
+
     /// How to start it, attached.
     pub(super) fn request(&self, code: CodeHash) -> RunRequest {
         RunRequest {

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use api::{
-    CodeHash, Error, ErrorCode, MoveEvent, MoveReport, MoveRequest, Outcome, Pid, ProcessEvent,
-    Stream, route,
+    CodeHash, Error, ErrorCode, KillReply, KillRequest, MoveEvent, MoveReport, MoveRequest,
+    Outcome, Pid, ProcessEvent, Stream, route,
 };
 use cli::{Align, Demo, Events, Table, human_bytes, human_micros};
 use tokio::sync::watch;
@@ -57,6 +57,36 @@ pub(super) async fn moved(
     let outcome = end?;
     let output = output.borrow().bytes.clone();
     Ok(Run { output, outcome, moves: reports, given_up, took: since.elapsed() })
+}
+
+/// Carries the program around the ring once and ends it: each node has then compiled what it takes to
+/// be moved to, which takes longer than the program does.
+pub(super) async fn first_round(
+    cluster: &Cluster,
+    program: &Program,
+    code: CodeHash,
+    narrator: &mut Narrator,
+) -> Result<(), Error> {
+    let first = cluster.node(0);
+    let request = program.endless_request(code);
+    let events = first.client.events(route::RUN, &route::RUN.fill(&[]), &request).await?;
+    let (seen, mut output) = watch::channel(Seen::default());
+    let mut end = std::pin::pin!(collect(events, &seen));
+    let round = async {
+        let started = output.wait_for(|seen| seen.pid.is_some()).await.map(|seen| seen.pid);
+        let Ok(Some(pid)) = started else { return Ok(()) };
+        let mut moves = Moves { narrator, reports: Vec::new(), given_up: 0 };
+        for at in 0..super::NODES.len() {
+            moves.step(pid, cluster.node(at), cluster.node(at + 1)).await?;
+        }
+        let request = KillRequest { target: pid.to_string() };
+        first.client.reply::<KillReply>(route::KILL, &route::KILL.fill(&[]), &request).await?;
+        Ok(())
+    };
+    tokio::select! {
+        ended = &mut end => ended.map(drop),
+        moved = round => moved,
+    }
 }
 
 /// Runs the program on the second node from start to end.
