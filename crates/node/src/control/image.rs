@@ -2,7 +2,7 @@
 
 use api::{Error, ErrorCode, FreezeRequest, FrozenReply, ProcessEvent, ThawQuery};
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
@@ -171,9 +171,18 @@ impl Node {
     /// Takes in an image that is uploaded. If its code is not here it is fetched, and the image's
     /// beginning read once more.
     async fn take_in(&self, body: Body) -> Result<Staged, Error> {
+        let mut pieces = body.into_data_stream();
+        let taken = self.take_pieces(&mut pieces).await;
+        if taken.is_err() {
+            // Whoever still writes does not read: the answer would meet a connection that has broken.
+            while let Some(Ok(_)) = pieces.next().await {}
+        }
+        taken
+    }
+
+    async fn take_pieces(&self, pieces: &mut BodyDataStream) -> Result<Staged, Error> {
         let mut thaw = Thaw::new(&self.engine);
         let mut head: Option<Vec<u8>> = Some(Vec::new());
-        let mut pieces = body.into_data_stream();
         while let Some(piece) = pieces.next().await {
             let piece = piece.map_err(|error| {
                 Error::new(ErrorCode::CorruptImage, format!("the upload broke off: {error}"))
