@@ -1,10 +1,12 @@
 //! `bench exec`: what freezability costs a program that runs, beside plain Wasmtime and the other ways to stop one.
 //!
 //! Every variant of a program is run in turn, round after round, so that all see the same machine. What is timed is the
-//! program, from its entry point's beginning to its end, in processor time of its thread. A row is **the ratio of the least
-//! time of a variant to the least of plain Wasmtime**: interference only adds, so the least sample is the one that was
-//! interfered with least. The number of rounds that a kernel makes is set so that a plain run takes some tens of
-//! milliseconds. Every run has to print what the plain one printed.
+//! program, from its entry point's beginning to its end, in processor time of a thread that is set up alike for all. A row
+//! is **the ratio of the least time of a variant to the least of plain Wasmtime**: interference only adds, so the least
+//! sample is the one that was interfered with least. Whoever shares the machine's cores leaves them alone for some
+//! milliseconds at a time only, so a kernel makes as many rounds as take about that long, and is run often. Real programs
+//! take longer; what is left of the interference shows in how far plain Wasmtime is from itself (`again`). Every run has to
+//! print what the plain one printed.
 
 mod asyncify;
 mod variant;
@@ -51,23 +53,26 @@ impl Choice {
     /// How often each variant is run.
     fn runs(&self, kind: Kind) -> usize {
         match (self.quick, kind) {
-            (true, Kind::Kernel) => 5,
-            (true, Kind::Real) => 3,
-            (false, Kind::Kernel) => 25,
-            (false, Kind::Real) => 9,
+            (true, Kind::Kernel) => 50,
+            (true, Kind::Real) => 5,
+            (false, Kind::Kernel) => 300,
+            (false, Kind::Real) => 25,
         }
     }
 
     /// How often compilation is timed.
-    fn compiles(&self) -> usize {
-        if self.quick { 1 } else { 3 }
-    }
-
-    /// How long one plain run of a kernel is to take.
-    fn run_time(&self) -> Duration {
-        Duration::from_millis(if self.quick { 15 } else { 50 })
+    fn compiles(&self, kind: Kind) -> usize {
+        match (self.quick, kind) {
+            (true, Kind::Kernel) => 5,
+            (true, Kind::Real) => 2,
+            (false, Kind::Kernel) => 25,
+            (false, Kind::Real) => 9,
+        }
     }
 }
+
+/// How long one plain run of a kernel is to take.
+const RUN_TIME: Duration = Duration::from_millis(5);
 
 /// What is known of one workload after its runs.
 struct Found {
@@ -102,7 +107,7 @@ pub(crate) fn run(choice: &Choice) -> Result<Report, String> {
 
 fn measure(choice: &Choice, runners: &Runners, workload: &Workload) -> Result<Found, String> {
     let ready = runners.ready(workload)?;
-    let (rounds, first) = calibrate(choice, runners, workload, &ready)?;
+    let (rounds, first) = calibrate(runners, workload, &ready)?;
     // Early, and in the middle of things.
     let stop_after = first.time / 20;
     let mut samples: BTreeMap<Variant, Vec<Duration>> = BTreeMap::new();
@@ -135,12 +140,7 @@ fn measure(choice: &Choice, runners: &Runners, workload: &Workload) -> Result<Fo
 }
 
 /// How many rounds a kernel makes in the time that a run is to take, and the run that shows it.
-fn calibrate(
-    choice: &Choice,
-    runners: &Runners,
-    workload: &Workload,
-    ready: &Ready,
-) -> Result<(u32, Ran), String> {
+fn calibrate(runners: &Runners, workload: &Workload, ready: &Ready) -> Result<(u32, Ran), String> {
     let plain = |rounds| {
         let ran = runners.run(ready, Variant::Plain, workload.setup(rounds), Duration::ZERO)?;
         ran.ok_or_else(|| "plain Wasmtime is always to be had".to_owned())
@@ -151,9 +151,8 @@ fn calibrate(
         if workload.kind == Kind::Real {
             return Ok((rounds, ran));
         }
-        if ran.time >= choice.run_time() / 2 {
-            let exact =
-                f64::from(rounds) * choice.run_time().as_secs_f64() / ran.time.as_secs_f64();
+        if ran.time >= RUN_TIME / 2 {
+            let exact = f64::from(rounds) * RUN_TIME.as_secs_f64() / ran.time.as_secs_f64();
             let rounds = (exact as u32).max(1);
             return Ok((rounds, plain(rounds)?));
         }
@@ -168,7 +167,7 @@ fn compile(
     workload: &Workload,
 ) -> Result<(Duration, Duration), String> {
     let mut samples = (Vec::new(), Vec::new());
-    for _ in 0..choice.compiles() {
+    for _ in 0..choice.compiles(workload.kind) {
         let (plain, whimbrel) = variant::compile_times(runners, &workload.wasm)?;
         samples.0.push(plain);
         samples.1.push(whimbrel);
@@ -217,7 +216,7 @@ fn report(found: &[Found]) -> Report {
         "ratio",
     );
     report.push("code-size-thawed", code(Variant::Thawed) / code(Variant::Plain), "ratio");
-    for rival in [Variant::Epoch, Variant::Asyncify] {
+    for rival in [Variant::Epoch, Variant::Asyncify, Variant::Again] {
         if ratios(rival).next().is_some() {
             report.push(format!("{rival}-geomean"), geomean(ratios(rival)), "ratio");
             report.push(format!("{rival}-worst"), ratios(rival).fold(f64::NAN, f64::max), "ratio");

@@ -31,11 +31,13 @@ pub(super) enum Variant {
     Epoch,
     /// Binaryen's Asyncify, with polls at loops and entries: the ancestor.
     Asyncify,
+    /// Plain once more: how far from 1 a ratio is by chance.
+    Again,
 }
 
 impl Variant {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Plain, Self::Whimbrel, Self::Thawed, Self::Epoch, Self::Asyncify];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Plain, Self::Whimbrel, Self::Thawed, Self::Epoch, Self::Asyncify, Self::Again];
 }
 
 impl fmt::Display for Variant {
@@ -46,6 +48,7 @@ impl fmt::Display for Variant {
             Self::Thawed => "thawed",
             Self::Epoch => "epoch",
             Self::Asyncify => "asyncify",
+            Self::Again => "again",
         })
     }
 }
@@ -125,7 +128,7 @@ impl Runners {
             }
         };
         match variant {
-            Variant::Plain => plain(&self.plain, &ready.plain).map(Some),
+            Variant::Plain | Variant::Again => plain(&self.plain, &ready.plain).map(Some),
             Variant::Epoch => plain(&self.epoch, &ready.epoch).map(Some),
             Variant::Asyncify => {
                 ready.asyncify.as_ref().map(|code| plain(&self.plain, code)).transpose()
@@ -185,7 +188,7 @@ impl Ready {
     /// Bytes of machine code of a variant.
     pub(super) fn code_bytes(&self, variant: Variant) -> Option<usize> {
         match variant {
-            Variant::Plain => Some(self.plain.machine_code_bytes()),
+            Variant::Plain | Variant::Again => Some(self.plain.machine_code_bytes()),
             Variant::Whimbrel => Some(self.code.machine_code_bytes().0),
             Variant::Thawed => self.code.machine_code_bytes().1,
             Variant::Epoch => Some(self.epoch.machine_code_bytes()),

@@ -14,7 +14,7 @@ use crate::layout::Role;
 use crate::mail::Mail;
 use crate::raw::{Control, Mapping, with_memories};
 use crate::wasi::{self, Blocked, Exit, View, Wasi};
-use crate::worker::RUN_STACK_BYTES;
+use crate::worker::{RUN_STACK_BYTES, THREAD_STACK_BYTES};
 use crate::{Code, ConfigError, Event, Setup, StartError, Target, Wait, World};
 
 /// Wasmtime as the engine sets it up.
@@ -67,13 +67,28 @@ impl Plain {
         Ok(PlainCode { pre: compiled().map_err(instantiate)? })
     }
 
-    /// Runs a program on this thread. Its standard input has ended. The code is the same program,
-    /// transformed: what host calls are given to work with is made for one that has been.
+    /// Runs a program, on a thread like those that processes run on. Its standard input has ended.
+    /// The code is the same program, transformed: what host calls are given to work with is made for
+    /// one that has been.
     ///
     /// # Errors
     ///
     /// [`StartError`], if it cannot be started.
     pub fn run(
+        &self,
+        plain: &PlainCode,
+        code: &Arc<Code>,
+        setup: Setup,
+    ) -> Result<Ran, StartError> {
+        let thread = std::thread::Builder::new().stack_size(THREAD_STACK_BYTES);
+        std::thread::scope(|scope| {
+            let running = thread.spawn_scoped(scope, || self.run_here(plain, code, setup));
+            let ran = running.map_err(|error| instantiate(error.into()))?.join();
+            ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn run_here(
         &self,
         plain: &PlainCode,
         code: &Arc<Code>,

@@ -79,6 +79,8 @@ mod rng;
 mod rules;
 mod source;
 mod target;
+#[cfg(test)]
+mod testing;
 mod time;
 mod wishes;
 

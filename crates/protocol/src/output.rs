@@ -24,6 +24,8 @@ pub(crate) struct Log {
     pub(crate) ended: bool,
     /// Who said something of the process last.
     pub(crate) holder: Option<Peer>,
+    /// How it ended, if nobody is left to say so: the registry has. What was taken is written down first.
+    pub(crate) verdict: Option<Outcome>,
 }
 
 impl Machine {
@@ -274,8 +276,9 @@ impl Machine {
             log.ended = ended;
             log.concluding = ended;
         }
-        // First words can outlive whoever said them.
         let holder = log.holder;
+        self.conclude_by_verdict(pid);
+        // First words can outlive whoever said them.
         if holder.is_none_or(|holder| self.gone(holder)) {
             self.look_for_lost(now);
         }
@@ -288,6 +291,7 @@ impl Machine {
         if let Some(holder) = log.holder {
             self.acknowledge(holder, pid);
         }
+        self.conclude_by_verdict(pid);
         // Whatever of an ended process still comes reopens the log, which knows that it has ended.
         if ended {
             self.logs.remove(&pid);
@@ -313,13 +317,51 @@ impl Machine {
                 _ => continue,
             };
             let Some(log) = self.logs.get_mut(pid) else { continue };
-            if !log.concluding && log.taken == Some(log.written) {
-                log.concluding = true;
-                self.put(Output::Conclude { pid: *pid, outcome });
-            }
+            log.verdict = Some(outcome);
+            self.conclude_by_verdict(*pid);
+        }
+    }
+
+    fn conclude_by_verdict(&mut self, pid: Pid) {
+        let Some(log) = self.logs.get_mut(&pid) else { return };
+        if log.concluding || log.taken != Some(log.written) {
+            return;
+        }
+        if let Some(outcome) = log.verdict.take() {
+            log.concluding = true;
+            self.put(Output::Conclude { pid, outcome });
         }
     }
 }
 
 /// How many logs are asked about at once.
 const LOGS_ASKED_MAX: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use wire::{Offer, Place};
+
+    use super::*;
+    use crate::testing::{drain, machine, peer, pid};
+
+    /// The last words of a process that is lost may be on their way to the disk when the registry says so.
+    #[test]
+    fn a_loss_is_told_once_what_was_taken_is_written_down() {
+        let mut machine = machine(1);
+        let (pid, dead) = (pid(2), peer(2));
+        let bytes = Blob(b"last words".to_vec());
+        machine.output_arrived(dead, pid, 0, 0, Stream::Out, Blob::default());
+        machine.log_opened(machine.now, pid, 0, false);
+        machine.output_arrived(dead, pid, 0, 0, Stream::Out, bytes);
+        let place = Place { owner: Owner::Node(dead), epoch: Epoch(0), offer: Offer(0) };
+        machine.logs_located(&[(pid, Location { place, standing: Standing::Lost })]);
+        let concludes = |outputs: &[Output]| {
+            outputs.iter().any(|output| {
+                matches!(output, Output::Conclude { outcome: Outcome::Lost(last), .. } if *last == dead)
+            })
+        };
+        assert!(!concludes(&drain(&mut machine)), "its last words are not written down");
+        machine.delivered(pid, 10, false);
+        assert!(concludes(&drain(&mut machine)));
+    }
+}

@@ -140,6 +140,10 @@ impl World {
     pub(crate) fn check_owners(&mut self, writes: &[Write]) {
         for write in writes {
             let Write::Put(Key::Place(pid), Record::Place(place)) = write else { continue };
+            if place.owner == Owner::File {
+                // It may be thawed, under the same offer, before whoever stored it hears of it.
+                self.truth.committed.entry((*pid, place.offer)).or_insert(place.epoch);
+            }
             let Some(peer) = place.peer() else { continue };
             if let Some(Record::Member(member)) = self.disk.get(&Key::Member(peer.node))
                 && (member.forgotten || peer.incarnation < member.incarnation)

@@ -118,6 +118,10 @@ impl Machine {
         if newer(pair.at, here(epochs.1)) {
             pair.at = Some(here(epochs.1));
         }
+        if pair.out.is_spent() {
+            // Either may be elsewhere when there is room again, and the word of it may be lost.
+            self.soil(pid, to);
+        }
         self.put(Output::Inbox { pid: to, from: pid, letter: letter.clone() });
         true
     }
@@ -133,7 +137,8 @@ impl Machine {
         }
         let open = !pair.out.is_empty() || pair.out.ask;
         if !open && !pair.from.owed {
-            return;
+            // Nothing to say, but maybe something to ask for later: credit.
+            return self.arm_pair(now, pid, other);
         }
         match self.destination(pid, other) {
             Some(to) => self.say_pair(pid, other, to),
@@ -258,5 +263,47 @@ impl Machine {
     pub(super) fn say_astray(&mut self, to: Peer, mail: &Mail) {
         let message = Message::Astray { to: mail.from, pid: mail.to, meant: mail.meant };
         self.send(to, message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use wire::{Letters, NodeId};
+
+    use super::*;
+    use crate::process::Process;
+    use crate::testing::{drain, machine, pid};
+
+    /// What spent the credit went straight into an inbox on the same node, so that nothing is kept that would be said
+    /// again. The word that there is room finds the sender frozen, or is lost with a link.
+    #[test]
+    fn a_sender_without_credit_asks_for_it_though_all_is_acknowledged() {
+        let mut machine = machine(1);
+        let (sender, receiver) = (pid(1), Pid { index: 1, ..pid(1) });
+        for pid in [sender, receiver] {
+            machine.processes.insert(pid, Process::new(NodeId(1)));
+        }
+        let now = machine.now;
+        machine.guest_sends(now, sender, receiver, Share::from(vec![0; 300 << 10]));
+        assert_eq!(machine.may_send(sender, receiver, 1), MaySend::Wait);
+        drain(&mut machine);
+        assert!(machine.asks_for_credit(sender, receiver), "as soon as it is spent");
+
+        // It moves, and nobody is told of the room that there is.
+        let letters: Letters = machine.processes[&sender].delivery.letters();
+        let mut there = Process::new(NodeId(1));
+        there.delivery = super::super::Delivery::restored(letters);
+        machine.processes.insert(sender, there);
+        machine.mail_goes_on(now, sender);
+        drain(&mut machine);
+        assert!(machine.asks_for_credit(sender, receiver), "in its new place");
+    }
+
+    impl Machine {
+        fn asks_for_credit(&mut self, pid: Pid, other: Pid) -> bool {
+            self.pair_of(pid, other).is_some_and(|pair| pair.out.retry_at.is_some())
+        }
     }
 }
