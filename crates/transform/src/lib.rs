@@ -59,7 +59,7 @@
 //!
 //! | site | test | innermost |
 //! |---|---|---|
-//! | a loop's header, unless each of its rounds meets another poll | [`abi::LOOP`] is not zero | always |
+//! | a loop's header, unless each of its rounds meets another poll, or they are few | [`abi::LOOP`] is not zero | always |
 //! | the entry of a function that breaks a cycle of the call graph | [`abi::ENTRY`] is not zero | always |
 //! | a call of an import that may block | [`abi::LEAVE`] is not zero | always |
 //! | a call of a function that can stop, direct or through a table | [`abi::STATE`] is not zero | never |
@@ -109,6 +109,7 @@
 pub mod abi;
 mod analyze;
 mod body;
+mod bounds;
 pub mod check;
 mod cycles;
 mod error;

@@ -1,5 +1,5 @@
 //! Which loops need no poll of their own, because each of their rounds meets another one: the
-//! poll of an inner loop, or the entry of a function that polls.
+//! poll of an inner loop, or the entry of a function that polls; or because there are few rounds.
 //!
 //! A poll in a loop costs a test each round, and what is worse, keeps the control memory's address
 //! in a register.
@@ -10,6 +10,7 @@ use wasmparser::{Catch, Operator};
 
 use crate::analyze::Analysis;
 use crate::body::{Body, NONE};
+use crate::bounds::is_bounded;
 use crate::index::FuncIdx;
 
 /// The loops that need a poll, by the operators that open them.
@@ -33,6 +34,9 @@ pub(crate) fn polled_loops(analysis: &Analysis, body: &Body<'_>) -> HashSet<u32>
     }
     // Inner ones first.
     for &at in loops.iter().rev() {
+        if is_bounded(body, at) {
+            continue;
+        }
         let end = body.ops[at as usize].partner;
         let first = others.partition_point(|&other| other <= at);
         let alone = others.get(first).is_none_or(|&other| other >= end);
