@@ -308,14 +308,14 @@ impl<'a> Code<'a> {
         Ok(())
     }
 
-    /// Nothing goes round for ever without a poll: what is left without the places that poll has
-    /// no cycle.
+    /// Nothing goes round for long without a poll: what is left without the places that poll, and
+    /// without loops of few rounds, has no cycle.
     fn check_polls(&self, function: FuncIdx, sites: &Sites) -> Result<(), Disagreement> {
         let loops = sites.functions[function].sites.iter();
         let loops = loops.filter(|site| site.kind == SiteKind::Loop).map(|site| site.code_offset);
         let loops: BTreeSet<u32> = loops.collect();
         let polls = |at: usize| match self.ops[at] {
-            Operator::Loop { .. } => loops.contains(&self.offsets[at]),
+            Operator::Loop { .. } => loops.contains(&self.offsets[at]) || self.ends_soon(at),
             Operator::Call { function_index } => {
                 let mut callee = sites.functions[FuncIdx(function_index)].sites.iter();
                 callee.next().is_some_and(|site| site.kind == SiteKind::Entry)
@@ -345,5 +345,84 @@ impl<'a> Code<'a> {
         let Some(&at) = round.filter(|_| taken < all.len()) else { return Ok(()) };
         let what = "goes round without a poll".to_owned();
         Err(Disagreement { function, code_offset: self.offsets[at], what })
+    }
+
+    /// Whether a loop has few rounds, by going through them: from the constant that its counter is set to before it,
+    /// as often as what stands before its one way back says.
+    fn ends_soon(&self, at: usize) -> bool {
+        const OPERATORS_MAX: usize = 1 << 14;
+        let inner = at + 1..self.ends[&at];
+        let calls = |op: &Operator<'_>| {
+            matches!(op, Operator::Call { .. } | Operator::CallIndirect { .. })
+                || matches!(op, Operator::Loop { .. } | Operator::TryTable { .. })
+        };
+        let back: Vec<usize> =
+            inner.clone().filter(|&from| self.successors(from).contains(&at)).collect();
+        let [back] = back[..] else { return false };
+        // Nothing leads past it: it closes every round.
+        let closes = self.around[back].last() == Some(&at);
+        let Operator::BrIf { .. } = self.ops[back] else { return false };
+        let Some(counter) = (at..back).rev().find_map(|at| match self.ops[at] {
+            Operator::LocalGet { local_index } => Some((at, local_index)),
+            _ => None,
+        }) else {
+            return false;
+        };
+        let (step, local) = counter;
+        let sets = |at: usize| {
+            matches!(self.ops[at], Operator::LocalSet { local_index } | Operator::LocalTee { local_index }
+                if local_index == local)
+        };
+        let once = inner.clone().filter(|&at| sets(at)).collect::<Vec<_>>();
+        if !closes
+            || inner.clone().any(|at| calls(&self.ops[at]))
+            || once.iter().any(|&at| at < step)
+        {
+            return false;
+        }
+        let Some(mut value) = self.set_before(at, &sets) else { return false };
+        let rounds = OPERATORS_MAX / inner.len().max(1);
+        (0..rounds).any(|_| self.condition(step..back, local, &mut value) == Some(0))
+    }
+
+    /// The constant that a local is set to before an operator, with nothing but straight code between.
+    fn set_before(&self, at: usize, sets: &dyn Fn(usize) -> bool) -> Option<i32> {
+        let straight = |op: &Operator<'_>| {
+            !matches!(
+                op,
+                Operator::Loop { .. }
+                    | Operator::If { .. }
+                    | Operator::Else
+                    | Operator::End
+                    | Operator::TryTable { .. }
+                    | Operator::Br { .. }
+                    | Operator::BrTable { .. }
+            )
+        };
+        let set = (1..at).rev().take_while(|&at| straight(&self.ops[at])).find(|&at| sets(at))?;
+        match self.ops[set - 1] {
+            Operator::I32Const { value } => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Executes code that works with one local; its result.
+    fn condition(&self, code: std::ops::Range<usize>, local: u32, value: &mut i32) -> Option<i32> {
+        let mut stack = Vec::new();
+        for op in &self.ops[code] {
+            let result = match *op {
+                Operator::LocalGet { local_index } if local_index == local => *value,
+                Operator::LocalTee { local_index } if local_index == local => {
+                    *value = stack.pop()?;
+                    *value
+                }
+                Operator::I32Const { value } => value,
+                Operator::I32Add => stack.pop()?.wrapping_add(stack.pop()?),
+                Operator::I32Ne => i32::from(stack.pop()? != stack.pop()?),
+                _ => return None,
+            };
+            stack.push(result);
+        }
+        stack.pop().filter(|_| stack.is_empty())
     }
 }
