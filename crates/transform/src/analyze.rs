@@ -12,6 +12,7 @@ use wasmparser::Operator;
 use crate::cycles::Cycles;
 use crate::error::Error;
 use crate::index::{FuncIdx, Idx, IndexVec, TypeIdx};
+use crate::last::LastCalls;
 use crate::options::Options;
 use crate::parse::{Function, Module, Source};
 use crate::sites::Signature;
@@ -22,7 +23,8 @@ pub(crate) struct Analysis {
     pub(crate) suspends: IndexVec<FuncIdx, bool>,
     /// Whether the function polls when entered.
     pub(crate) polls_entry: IndexVec<FuncIdx, bool>,
-    /// Whether the function tail-calls something that suspends.
+    /// Whether another function's frame can stand in the function's place: it tail-calls something
+    /// that suspends, or calls it and has nothing left to do.
     pub(crate) tail_calls: IndexVec<FuncIdx, bool>,
     /// Whether a call of this type through this table can come back while unwinding.
     indirect: HashMap<(TypeIdx, u32), bool>,
@@ -55,7 +57,7 @@ impl Analysis {
     pub(crate) fn reference(&self, function: FuncIdx) -> FuncIdx {
         self.wrappers.get(&function).copied().unwrap_or(function)
     }
-    /// Whether any function tail-calls something that suspends.
+    /// Whether there is any such function.
     pub(crate) fn any_tail_calls(&self) -> bool {
         self.tail_calls.iter().any(|&calls| calls)
     }
@@ -68,6 +70,9 @@ struct Facts {
     tail_calls: Vec<FuncIdx>,
     indirect: Vec<(TypeIdx, u32)>,
     tail_indirect: Vec<(TypeIdx, u32)>,
+    /// Those of all these that leave nothing to do.
+    last: Vec<FuncIdx>,
+    last_indirect: Vec<(TypeIdx, u32)>,
     loops: bool,
     edited: bool,
 }
@@ -86,7 +91,7 @@ pub(crate) fn analyze(module: &mut Module<'_>, options: &Options) -> Result<Anal
     let mut found = Found::default();
     let mut facts: IndexVec<FuncIdx, Facts> = IndexVec::new();
     for (index, function) in module.functions.iter_enumerated() {
-        let scanned = scan(function, &mut found);
+        let scanned = scan(module, index, function, &mut found);
         facts.push(scanned.map_err(|error| module.refuse(index, &error))?);
     }
     let mut escaped = found.references;
@@ -110,9 +115,9 @@ pub(crate) fn analyze(module: &mut Module<'_>, options: &Options) -> Result<Anal
     let indirect_suspends =
         |key: &(TypeIdx, u32)| graph.indirect.get(key).is_none_or(|&node| suspends[node]);
     let tail_calls = facts.iter().map(|facts| {
-        let mut direct = facts.tail_calls.iter().map(|callee| callee.index());
+        let mut direct = facts.tail_calls.iter().chain(&facts.last).map(|callee| callee.index());
         direct.any(|callee| callee >= imports && suspends[callee])
-            || facts.tail_indirect.iter().any(indirect_suspends)
+            || facts.tail_indirect.iter().chain(&facts.last_indirect).any(indirect_suspends)
     });
     let tail_calls: Vec<bool> = tail_calls.collect();
     let indirect = graph.indirect.keys().map(|key| (*key, indirect_suspends(key))).collect();
@@ -132,20 +137,31 @@ pub(crate) fn analyze(module: &mut Module<'_>, options: &Options) -> Result<Anal
 }
 
 fn scan(
+    module: &Module<'_>,
+    index: FuncIdx,
     function: &Function<'_>,
     found: &mut Found,
 ) -> Result<Facts, wasmparser::BinaryReaderError> {
     let mut facts = Facts::default();
     let Some(Source::Code(body, _)) = &function.body else { return Ok(facts) };
-    for operator in body.get_operators_reader()? {
-        match operator? {
+    let mut last = LastCalls::new(module, index);
+    // Calls by the numbers of their operators.
+    let (mut direct, mut indirect) = (HashMap::new(), HashMap::new());
+    for (at, operator) in (0..).zip(body.get_operators_reader()?) {
+        let operator = operator?;
+        last.pass(&operator);
+        match operator {
             Operator::Loop { .. } => facts.loops = true,
-            Operator::Call { function_index } => facts.calls.push(FuncIdx(function_index)),
+            Operator::Call { function_index } => {
+                facts.calls.push(FuncIdx(function_index));
+                direct.insert(at, FuncIdx(function_index));
+            }
             Operator::ReturnCall { function_index } => {
                 facts.tail_calls.push(FuncIdx(function_index));
             }
             Operator::CallIndirect { type_index, table_index } => {
                 facts.indirect.push((TypeIdx(type_index), table_index));
+                indirect.insert(at, (TypeIdx(type_index), table_index));
             }
             Operator::ReturnCallIndirect { type_index, table_index } => {
                 facts.tail_indirect.push((TypeIdx(type_index), table_index));
@@ -171,6 +187,10 @@ fn scan(
             }
             _ => {}
         }
+    }
+    for at in last.found() {
+        facts.last.extend(direct.get(&at));
+        facts.last_indirect.extend(indirect.get(&at));
     }
     Ok(facts)
 }

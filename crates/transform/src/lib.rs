@@ -62,7 +62,7 @@
 //! | a loop's header, unless each of its rounds meets another poll, or they are few | [`abi::LOOP`] is not zero | always |
 //! | the entry of a function that breaks a cycle of the call graph | [`abi::ENTRY`] is not zero | always |
 //! | a call of an import that may block | [`abi::LEAVE`] is not zero | always |
-//! | a call of a function that can stop, direct or through a table | [`abi::STATE`] is not zero | never |
+//! | a call of a function that can stop, direct or through a table, unless nothing is left to do after it | [`abi::STATE`] is not zero | never |
 //!
 //! # A frame
 //!
@@ -114,6 +114,7 @@ pub mod check;
 mod cycles;
 mod error;
 pub mod index;
+mod last;
 mod liveness;
 mod options;
 mod origins;

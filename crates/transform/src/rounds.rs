@@ -206,6 +206,38 @@ mod tests {
     }
 
     #[test]
+    fn few_rounds_need_no_poll() {
+        let counted = |first: &str, inner: &str, step: i32, last: i32| {
+            loops(&format!(
+                "(local $i i32) {first} (loop $a {inner}
+                   (br_if $a (i32.ne (local.tee $i (i32.add (local.get $i) (i32.const {step}))) (i32.const {last}))))"
+            ))
+        };
+        let zero = "(local.set $i (i32.const 0))";
+        assert_eq!(counted(zero, "(drop (local.get $i))", 4, 256), (0, 1));
+        assert_eq!(counted(&format!("{zero} (br_if 0 (local.get $x)) (block)"), "", 1, 9), (1, 0));
+        assert_eq!(counted(&format!("{zero} (br_if 0 (local.get $x))"), "", 1, 9), (0, 1));
+        assert_eq!(counted("(local.set $i (i32.const 48))", "", -1, 0), (0, 1));
+        assert_eq!(counted(zero, "", 1, 1_000_000), (1, 0), "many rounds");
+        assert_eq!(counted(zero, "", 3, 256), (1, 0), "it steps over its end");
+        assert_eq!(counted("", "", 1, 9), (1, 0), "nobody says where it begins");
+        assert_eq!(counted("(local.set $i (local.get $x))", "", 1, 9), (1, 0));
+        assert_eq!(counted(&format!("(if (local.get $x) (then {zero}))"), "", 1, 9), (1, 0));
+        assert_eq!(
+            counted(zero, "(local.set $i (i32.const 1))", 1, 9),
+            (1, 0),
+            "set by more than the step"
+        );
+        assert_eq!(counted(zero, "(br_if $a (local.get $x))", 1, 9), (1, 0), "another way round");
+        assert_eq!(counted(zero, "(call $other)", 1, 9), (1, 0), "calls take long");
+        let inner = "(loop $b (br_if $b (local.get $x)))";
+        assert_eq!(counted(zero, inner, 1, 9), (1, 1), "the inner loop polls");
+        let down = "(local $i i32) (local.set $i (i32.const -768))
+            (loop $a (br_if $a (local.tee $i (i32.add (local.get $i) (i32.const 16)))))";
+        assert_eq!(loops(down), (0, 1));
+    }
+
+    #[test]
     fn inner_loops_poll_for_outer_ones() {
         let inner = "(loop $b (br_if $b (local.get $x)))";
         assert_eq!(loops(&format!("(loop $a {inner} (br_if $a (local.get $x)))")), (1, 1));
