@@ -331,10 +331,12 @@ impl Parts {
             Phase::Main => sites.export("_start"),
             Phase::Start => sites.start,
         };
-        // A function that was tail-called stands in its caller's place.
         let outermost = found.first().map(|frame| frame.function);
-        let tail_calls = sites.functions.iter().any(|function| function.tail_calls);
-        if outermost != entry && !tail_calls {
+        let enters = match (entry, outermost) {
+            (Some(entry), Some(outermost)) => sites.enters(entry, outermost),
+            (entry, outermost) => entry == outermost,
+        };
+        if !enters {
             return Err(foreign("its outermost frame is not of its entry point"));
         }
         stack(&self.code, frames, references).map_err(foreign)

@@ -93,3 +93,52 @@ impl<'m, 'a> LastCalls<'m, 'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Options, check, transform};
+
+    /// How many calls of functions that can stop are tested, and how many are not, in a function with this code.
+    fn calls(result: &str, code: &str) -> (u64, u64) {
+        let text = format!(
+            "(module
+               (type $plain (func)) (table 1 funcref) (tag $t)
+               (func $stops (export \"stops\") (loop (br_if 0 (i32.const 1))))
+               (func $gives (result i32) (loop (br_if 0 (i32.const 1))) (i32.const 7))
+               (func (export \"f\") (param $x i32) {result} {code}))"
+        );
+        let wasm = wat::parse_str(&text).unwrap();
+        let made = transform(&wasm, &Options::default()).unwrap();
+        made.validate().unwrap();
+        check::check(&wasm, &made.sites).unwrap();
+        (made.report.sites_call.into(), made.report.calls_without_test.into())
+    }
+
+    #[test]
+    fn what_comes_after_a_call_makes_it_a_site() {
+        assert_eq!(calls("", "(call $stops) (call $stops)"), (1, 1));
+        assert_eq!(calls("", "(call $stops) (nop)"), (1, 0));
+        assert_eq!(calls("", "(drop (call $gives))"), (1, 0), "its result is not the function's");
+        assert_eq!(calls("(result i32)", "(i32.add (call $gives) (i32.const 1))"), (1, 0));
+    }
+
+    #[test]
+    fn ends_of_blocks_and_a_return_are_nothing() {
+        assert_eq!(calls("(result i32)", "(call $gives)"), (0, 1));
+        assert_eq!(calls("(result i32)", "(block (result i32) (block (result i32) (call $gives)))"), (0, 1));
+        assert_eq!(calls("", "(if (local.get $x) (then (call $stops)))"), (0, 1));
+        assert_eq!(calls("", "(if (local.get $x) (then (call $stops) (return))) (nop)"), (0, 1));
+        assert_eq!(calls("", "(call_indirect (type $plain) (local.get $x))"), (0, 1));
+        // The value under the call's is the block's too.
+        let two = "(block (result i32 i32) (i32.const 1) (call $gives)) (drop)";
+        assert_eq!(calls("(result i32)", two), (1, 0));
+    }
+
+    #[test]
+    fn a_call_whose_exceptions_are_caught_is_not_the_last_thing() {
+        let caught = "(block $out (try_table (catch $t $out) (call $stops)))";
+        assert_eq!(calls("", caught), (1, 0));
+        let returned = "(block $out (try_table (catch $t $out) (call $stops) (return)))";
+        assert_eq!(calls("", returned), (1, 0));
+    }
+}

@@ -105,7 +105,8 @@ pub struct Function {
     pub name: Option<String>,
     /// Its type.
     pub ty: TypeIdx,
-    /// Whether it tail-calls: then a frame of another function can stand where its own is expected.
+    /// Whether it tail-calls, or makes calls after which nothing is left to do: then a frame of
+    /// another function can stand where its own is expected.
     pub tail_calls: bool,
     /// Bytes of each of its frames, header included; 0 if it has no sites.
     pub frame_bytes: u32,
