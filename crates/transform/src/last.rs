@@ -125,7 +125,10 @@ mod tests {
     #[test]
     fn ends_of_blocks_and_a_return_are_nothing() {
         assert_eq!(calls("(result i32)", "(call $gives)"), (0, 1));
-        assert_eq!(calls("(result i32)", "(block (result i32) (block (result i32) (call $gives)))"), (0, 1));
+        assert_eq!(
+            calls("(result i32)", "(block (result i32) (block (result i32) (call $gives)))"),
+            (0, 1)
+        );
         assert_eq!(calls("", "(if (local.get $x) (then (call $stops)))"), (0, 1));
         assert_eq!(calls("", "(if (local.get $x) (then (call $stops) (return))) (nop)"), (0, 1));
         assert_eq!(calls("", "(call_indirect (type $plain) (local.get $x))"), (0, 1));
