@@ -62,12 +62,15 @@ fn counter(body: &Body<'_>, at: u32, end: u32) -> Option<Counter> {
         match &op.operator {
             Operator::Block { .. } | Operator::If { .. } => depth += 1,
             Operator::End => depth -= 1,
-            Operator::BrIf { relative_depth } if *relative_depth == depth => {
-                if depth != 0 || back.replace(inner).is_some() {
-                    return None;
-                }
+            // Only the first way round that closes every round is one.
+            Operator::BrIf { relative_depth: 0 } if depth == 0 && back.is_none() => {
+                back = Some(inner);
             }
-            Operator::Br { relative_depth } if *relative_depth == depth => return None,
+            Operator::Br { relative_depth } | Operator::BrIf { relative_depth }
+                if *relative_depth == depth =>
+            {
+                return None;
+            }
             Operator::BrTable { targets } => {
                 let mut all = targets.targets().flatten().chain([targets.default()]);
                 if all.any(|target| target == depth) {

@@ -316,10 +316,7 @@ impl<'a> Code<'a> {
         let given = results(FuncIdx(function_index));
         let mut here = at;
         loop {
-            let next = match self.successors(here)[..] {
-                [next] => next,
-                _ => return false,
-            };
+            let [next] = self.successors(here)[..] else { return false };
             let on_top = |stack: &Vec<ValueType>| stack.ends_with(given);
             if !self.stacks[next].as_ref().is_some_and(on_top) {
                 return false;
