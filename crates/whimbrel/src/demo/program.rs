@@ -22,6 +22,8 @@ const BUNDLED_DIGITS: u32 = 16_000;
 pub(super) struct Program {
     /// How many digits it is to print.
     pub(super) digits: u32,
+    /// So many that it does not come to its end while anybody looks.
+    endless: u32,
     /// What to call it.
     pub(super) title: &'static str,
     file: &'static str,
@@ -70,6 +72,7 @@ impl Program {
         });
         Ok(Self {
             digits,
+            endless: u32::MAX,
             title: "CPython",
             file: "python.wasm",
             wasm,
@@ -83,6 +86,8 @@ impl Program {
         let digits = demo.digits.unwrap_or(BUNDLED_DIGITS);
         Self {
             digits,
+            // Its memory grows with them: five megabytes, and a quarter of an hour.
+            endless: 200_000,
             title: "A Rust program",
             file: "pi.wasm",
             wasm: programs::PI.to_vec(),
@@ -118,7 +123,7 @@ impl Program {
     pub(super) fn endless_request(&self, code: CodeHash) -> RunRequest {
         let mut request = self.request(code);
         if let Some(digits) = request.args.last_mut() {
-            *digits = u32::MAX.to_string();
+            *digits = self.endless.to_string();
         }
         request
     }

@@ -84,7 +84,14 @@ pub(super) async fn first_round(
         Ok(())
     };
     tokio::select! {
-        ended = &mut end => ended.map(drop),
+        ended = &mut end => match ended? {
+            Outcome::Killed => Ok(()),
+            // Then it has not been everywhere.
+            outcome => {
+                let said = format!("the program ended before its time: {outcome:?}");
+                Err(Error::new(ErrorCode::Ended, said))
+            }
+        },
         moved = round => moved,
     }
 }
