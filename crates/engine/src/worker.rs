@@ -33,9 +33,11 @@ pub(crate) const RUN_STACK_BYTES: usize = 2 << 20;
 /// another target may be larger still: what has fitted there must fit here.
 pub(crate) const RESUME_STACK_BYTES: usize = 16 << 20;
 
-/// The native stack of a thread that runs Wasm code: what host calls and the engine itself need besides is two
-/// megabytes.
-pub(crate) const THREAD_STACK_BYTES: usize = RESUME_STACK_BYTES + (2 << 20);
+/// What host calls and the engine itself need besides.
+const HOST_STACK_BYTES: usize = 2 << 20;
+
+/// The native stack of a thread that runs Wasm code.
+pub(crate) const THREAD_STACK_BYTES: usize = RESUME_STACK_BYTES + HOST_STACK_BYTES;
 
 /// The queue, the clock, and who is running.
 pub(crate) struct Scheduler {

@@ -12,7 +12,7 @@ use wasmparser::Operator;
 use crate::cycles::Cycles;
 use crate::error::Error;
 use crate::index::{FuncIdx, Idx, IndexVec, TypeIdx};
-use crate::last::LastCalls;
+use crate::last::{Callee, LastCall, LastCalls};
 use crate::options::Options;
 use crate::parse::{Function, Module, Source};
 use crate::sites::Signature;
@@ -26,6 +26,8 @@ pub(crate) struct Analysis {
     /// Whether another function's frame can stand in the function's place: it tail-calls something
     /// that suspends, or calls it and has nothing left to do.
     pub(crate) tail_calls: IndexVec<FuncIdx, bool>,
+    /// Calls after which nothing is left to do, in order.
+    last: IndexVec<FuncIdx, Vec<LastCall>>,
     /// Whether a call of this type through this table can come back while unwinding.
     indirect: HashMap<(TypeIdx, u32), bool>,
     /// Functions that can be in tables and globals.
@@ -53,6 +55,10 @@ impl Analysis {
     pub(crate) fn blocks(&self, module: &Module<'_>, function: FuncIdx) -> bool {
         function.index() < module.imported_functions.len() && !self.instant.contains(&function)
     }
+    /// Whether nothing is left to do after the call that is this operator of a function.
+    pub(crate) fn is_last(&self, function: FuncIdx, at: u32) -> bool {
+        self.last[function].binary_search_by_key(&at, |call| call.at).is_ok()
+    }
     /// What a reference to a function refers to in the output.
     pub(crate) fn reference(&self, function: FuncIdx) -> FuncIdx {
         self.wrappers.get(&function).copied().unwrap_or(function)
@@ -70,9 +76,8 @@ struct Facts {
     tail_calls: Vec<FuncIdx>,
     indirect: Vec<(TypeIdx, u32)>,
     tail_indirect: Vec<(TypeIdx, u32)>,
-    /// Those of all these that leave nothing to do.
-    last: Vec<FuncIdx>,
-    last_indirect: Vec<(TypeIdx, u32)>,
+    /// Calls after which nothing is left to do.
+    last: Vec<LastCall>,
     loops: bool,
     edited: bool,
 }
@@ -115,14 +120,19 @@ pub(crate) fn analyze(module: &mut Module<'_>, options: &Options) -> Result<Anal
     let indirect_suspends =
         |key: &(TypeIdx, u32)| graph.indirect.get(key).is_none_or(|&node| suspends[node]);
     let tail_calls = facts.iter().map(|facts| {
-        let mut direct = facts.tail_calls.iter().chain(&facts.last).map(|callee| callee.index());
-        direct.any(|callee| callee >= imports && suspends[callee])
-            || facts.tail_indirect.iter().chain(&facts.last_indirect).any(indirect_suspends)
+        let stops = |callee: FuncIdx| callee.index() >= imports && suspends[callee.index()];
+        facts.tail_calls.iter().any(|&callee| stops(callee))
+            || facts.tail_indirect.iter().any(indirect_suspends)
+            || facts.last.iter().any(|call| match call.callee {
+                Callee::Function(callee) => stops(callee),
+                Callee::Table(ty, table) => indirect_suspends(&(ty, table)),
+            })
     });
     let tail_calls: Vec<bool> = tail_calls.collect();
     let indirect = graph.indirect.keys().map(|key| (*key, indirect_suspends(key))).collect();
     Ok(Analysis {
         tail_calls: tail_calls.into(),
+        last: facts.iter().map(|facts| facts.last.clone()).collect::<Vec<_>>().into(),
         edited: facts.iter().map(|facts| facts.edited).collect::<Vec<_>>().into(),
         polls_entry: polls.into(),
         suspends: suspends[..functions].to_vec().into(),
@@ -145,23 +155,17 @@ fn scan(
     let mut facts = Facts::default();
     let Some(Source::Code(body, _)) = &function.body else { return Ok(facts) };
     let mut last = LastCalls::new(module, index);
-    // Calls by the numbers of their operators.
-    let (mut direct, mut indirect) = (HashMap::new(), HashMap::new());
-    for (at, operator) in (0..).zip(body.get_operators_reader()?) {
+    for operator in body.get_operators_reader()? {
         let operator = operator?;
         last.pass(&operator);
         match operator {
             Operator::Loop { .. } => facts.loops = true,
-            Operator::Call { function_index } => {
-                facts.calls.push(FuncIdx(function_index));
-                direct.insert(at, FuncIdx(function_index));
-            }
+            Operator::Call { function_index } => facts.calls.push(FuncIdx(function_index)),
             Operator::ReturnCall { function_index } => {
                 facts.tail_calls.push(FuncIdx(function_index));
             }
             Operator::CallIndirect { type_index, table_index } => {
                 facts.indirect.push((TypeIdx(type_index), table_index));
-                indirect.insert(at, (TypeIdx(type_index), table_index));
             }
             Operator::ReturnCallIndirect { type_index, table_index } => {
                 facts.tail_indirect.push((TypeIdx(type_index), table_index));
@@ -188,10 +192,7 @@ fn scan(
             _ => {}
         }
     }
-    for at in last.found() {
-        facts.last.extend(direct.get(&at));
-        facts.last_indirect.extend(indirect.get(&at));
-    }
+    facts.last = last.found();
     Ok(facts)
 }
 

@@ -103,8 +103,11 @@ fn counter(body: &Body<'_>, at: u32, end: u32) -> Option<Counter> {
 
 /// What the `br_if` that goes round looks at.
 fn condition(body: &Body<'_>, at: u32, back: u32) -> Option<Counter> {
+    /// The longest of what is recognised.
+    const OPERATORS: u32 = 6;
+    let from = (at + 1).max(back.saturating_sub(OPERATORS));
     let inner: Vec<&Operator<'_>> =
-        body.ops[at as usize + 1..back as usize].iter().map(|op| &op.operator).collect();
+        body.ops[from as usize..back as usize].iter().map(|op| &op.operator).collect();
     let (step, last) = match inner.as_slice() {
         [step @ .., Operator::I32Const { value }, Operator::I32Ne] => (step, *value),
         step => (step, 0),

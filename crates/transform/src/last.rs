@@ -11,6 +11,21 @@ use crate::index::{FuncIdx, TypeIdx};
 use crate::parse::Module;
 use crate::sites::ValueType;
 
+/// What is called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Callee {
+    Function(FuncIdx),
+    /// Any function of this type in this table.
+    Table(TypeIdx, u32),
+}
+
+/// A call, by the number of its operator.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LastCall {
+    pub(crate) at: u32,
+    pub(crate) callee: Callee,
+}
+
 /// Finds the last calls of a function, by its operators in order.
 pub(crate) struct LastCalls<'m, 'a> {
     module: &'m Module<'a>,
@@ -19,9 +34,9 @@ pub(crate) struct LastCalls<'m, 'a> {
     blocks: Vec<Option<usize>>,
     tries: u32,
     /// A call after which nothing has come yet but ends of blocks.
-    candidate: Option<u32>,
+    candidate: Option<LastCall>,
     at: u32,
-    found: Vec<u32>,
+    found: Vec<LastCall>,
 }
 
 impl<'m, 'a> LastCalls<'m, 'a> {
@@ -52,22 +67,24 @@ impl<'m, 'a> LastCalls<'m, 'a> {
             Operator::End => self.end(candidate),
             Operator::Return => self.found.extend(candidate),
             Operator::Call { function_index } => {
-                self.call(&self.module.signature(FuncIdx(*function_index)).results);
+                let function = FuncIdx(*function_index);
+                self.call(Callee::Function(function), &self.module.signature(function).results);
             }
-            Operator::CallIndirect { type_index, .. } => {
-                self.call(&self.module.types[TypeIdx(*type_index)].results);
+            Operator::CallIndirect { type_index, table_index } => {
+                let ty = TypeIdx(*type_index);
+                self.call(Callee::Table(ty, *table_index), &self.module.types[ty].results);
             }
             _ => {}
         }
         self.at += 1;
     }
 
-    /// The calls, by the numbers of their operators.
-    pub(crate) fn found(self) -> Vec<u32> {
+    /// The calls, in order.
+    pub(crate) fn found(self) -> Vec<LastCall> {
         self.found
     }
 
-    fn end(&mut self, candidate: Option<u32>) {
+    fn end(&mut self, candidate: Option<LastCall>) {
         match self.blocks.pop() {
             // The function's own.
             None => self.found.extend(candidate),
@@ -79,9 +96,9 @@ impl<'m, 'a> LastCalls<'m, 'a> {
         }
     }
 
-    fn call(&mut self, results: &[ValueType]) {
+    fn call(&mut self, callee: Callee, results: &[ValueType]) {
         if self.tries == 0 && results == self.results {
-            self.candidate = Some(self.at);
+            self.candidate = Some(LastCall { at: self.at, callee });
         }
     }
 

@@ -9,7 +9,6 @@ use crate::analyze::Analysis;
 use crate::body::{Body, NONE};
 use crate::error::Error;
 use crate::index::{FuncIdx, Idx, IndexVec, LocalIdx, SiteIdx, TypeIdx};
-use crate::last::LastCalls;
 use crate::liveness::{Liveness, LocalSet};
 use crate::origins::Origins;
 use crate::parse::Module;
@@ -172,7 +171,6 @@ pub(crate) fn plan(
         pushed_at: Vec::new(),
         headers: HashMap::new(),
         polled: rounds::polled_loops(analysis, body),
-        last: last_calls(module, body),
     };
     planner.sites()?;
     planner.layout()?;
@@ -204,16 +202,6 @@ struct Planner<'p, 'a> {
     headers: HashMap<u32, Header>,
     /// Loops that need a poll of their own.
     polled: HashSet<u32>,
-    /// Calls after which nothing is left to do.
-    last: HashSet<u32>,
-}
-
-fn last_calls(module: &Module<'_>, body: &Body<'_>) -> HashSet<u32> {
-    let mut last = LastCalls::new(module, body.function);
-    for op in &body.ops {
-        last.pass(&op.operator);
-    }
-    last.found().into_iter().collect()
 }
 
 impl Planner<'_, '_> {
@@ -255,7 +243,7 @@ impl Planner<'_, '_> {
             }
             Operator::CallIndirect { type_index, table_index } => {
                 let ty = TypeIdx(*type_index);
-                if self.analysis.suspends_indirect(ty, *table_index) && !self.last.contains(&at) {
+                if self.analysis.suspends_indirect(ty, *table_index) && !self.is_last(at) {
                     self.call_site(at, SiteKind::CallIndirect(ty), false);
                 } else {
                     self.plan.calls_without_test += 1;
@@ -291,11 +279,15 @@ impl Planner<'_, '_> {
         self.headers.insert(at, Header { end, locals, operands: self.stack.clone() });
     }
 
+    fn is_last(&self, at: u32) -> bool {
+        self.analysis.is_last(self.body.function, at)
+    }
+
     fn call(&mut self, at: u32, callee: FuncIdx, tail: bool) {
         let imported = callee.index() < self.module.imported_functions.len();
         if imported && self.analysis.blocks(self.module, callee) {
             self.call_site(at, SiteKind::Import(callee), true);
-        } else if !imported && !tail && self.analysis.suspends[callee] && !self.last.contains(&at) {
+        } else if !imported && !tail && self.analysis.suspends[callee] && !self.is_last(at) {
             self.call_site(at, SiteKind::Call(callee), false);
         } else {
             self.plan.calls_without_test += 1;
