@@ -205,7 +205,9 @@ impl Stage {
     fn new(shared: &Home, number: usize, halts: &[&str; 3]) -> Self {
         let home = Home::sharing(shared);
         let ip = format!("127.77.{}.{}", 1 + number / 250, 1 + number % 250);
-        let relays = [Relay::new(&ip), Relay::new(&ip)];
+        let [(to_curlew, first), (to_osprey, second)] = [Relay::new(&ip), Relay::new(&ip)];
+        let relays = [to_curlew, to_osprey];
+        let mut held = [first, second].into_iter();
         let mut nodes: Vec<Option<Daemon>> = Vec::new();
         let mut starts = Vec::new();
         // The last to join knows all the others at once.
@@ -219,6 +221,7 @@ impl Stage {
                 start.join = Some(home.token(heron));
                 start.listen = relays[at - 1].listens.to_string();
                 start.advertise = Some(relays[at - 1].advertised.to_string());
+                drop(held.next());
             }
             let halting = Start { halts: halts[at].to_owned(), ..start.clone() };
             nodes.push(Some(home.start(name, &halting).unwrap()));

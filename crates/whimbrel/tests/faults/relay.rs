@@ -16,11 +16,12 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Relays from a free port of this address to another one, where the member is to listen.
-    pub(crate) fn new(ip: &str) -> Self {
+    /// Relays from a free port of this address to another one, where the member is to listen. Until
+    /// it is about to start, that one has to be held: others bind ports of this address too.
+    pub(crate) fn new(ip: &str) -> (Self, TcpListener) {
         let listener = TcpListener::bind((ip, 0)).unwrap();
-        // Nobody else binds ports of this very address.
-        let listens = TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap();
+        let held = TcpListener::bind((ip, 0)).unwrap();
+        let listens = held.local_addr().unwrap();
         let relay =
             Self { advertised: listener.local_addr().unwrap(), listens, cut: Arc::default() };
         let serving = relay.clone();
@@ -32,7 +33,7 @@ impl Relay {
                 serving.connect(near, far);
             }
         });
-        relay
+        (relay, held)
     }
 
     /// From now on nothing passes between the member and this process of the operating system.
