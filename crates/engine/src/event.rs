@@ -35,7 +35,8 @@ pub enum Event {
     Took,
     /// A freeze that was asked for has come to pass.
     Frozen(Frozen),
-    /// It is over. Nothing comes after this.
+    /// It is over. Nothing comes after this. What ended while its effects are held says so after they are released,
+    /// unless it is killed.
     Ended(Outcome),
 }
 

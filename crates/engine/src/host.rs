@@ -24,7 +24,7 @@ use wire::{Epoch, Pid};
 use crate::mail::{Incoming, Mail, Outgoing, Received, Took, Unsent};
 use crate::raw::Control;
 use crate::wasi::{Blocked, View, Wasi};
-use crate::{Code, Event, EventSink, Stream};
+use crate::{Code, Event, EventSink, Outcome, Stream};
 
 /// How much output may be written and not yet taken care of, before a write blocks.
 pub const OUTPUT_BYTES_MAX: usize = 1 << 20;
@@ -141,6 +141,8 @@ struct State {
     node: String,
     epoch: Epoch,
     held: bool,
+    /// How it ended, if it did so while its effects are held: what it wrote and sent comes first.
+    ended: Option<Outcome>,
     streams: Streams,
     mail: Mail,
 }
@@ -335,7 +337,7 @@ impl Outside {
     ) -> Arc<Self> {
         let crate::Place { node, epoch } = place;
         let cpu = AtomicU64::new(streams.cpu);
-        let state = State { node, epoch, held, streams, mail };
+        let state = State { node, epoch, held, ended: None, streams, mail };
         let (wants, changed) = (AtomicU32::new(0), Condvar::new());
         let on = Mutex::new(None);
         Arc::new(Self { events, wants, cpu, on, state: Mutex::new(state), changed })
@@ -536,7 +538,31 @@ impl Outside {
             self.say(pid, Event::Sent);
         }
         self.tell_of_took(pid, &mut state, true);
+        if let Some(outcome) = state.ended.take() {
+            self.say(pid, Event::Ended(outcome));
+        }
         self.changed.notify_all();
+    }
+
+    /// Says that it has ended: now, or when its effects are released. One that is killed says it at once, and what
+    /// was held back is never said.
+    pub(crate) fn end(&self, pid: Pid, outcome: Outcome) {
+        let mut state = self.state();
+        if state.held && self.wants() & KILL == 0 {
+            state.ended = Some(outcome);
+        } else {
+            state.streams.unsaid.clear();
+            self.say(pid, Event::Ended(outcome));
+        }
+    }
+
+    /// It is killed: if it has ended and that was not said, it has been killed instead.
+    pub(crate) fn kill_ended(&self, pid: Pid) {
+        let mut state = self.state();
+        if state.ended.take().is_some() {
+            state.streams.unsaid.clear();
+            self.say(pid, Event::Ended(Outcome::Killed));
+        }
     }
 
     pub(crate) fn streams(&self) -> Streams {

@@ -181,9 +181,10 @@ impl Process {
     }
 
     /// Ends it. [`crate::Event::Ended`] follows, with [`crate::Outcome::Killed`], unless it has
-    /// ended; a frozen one ends when its [`crate::Frozen`] is resumed.
+    /// ended and that was said; a frozen one ends when its [`crate::Frozen`] is resumed.
     pub fn kill(&self) {
         self.shared.outside.want(KILL);
+        self.shared.outside.kill_ended(self.shared.pid);
         self.shared.request();
         Shared::nudge(&self.shared);
     }

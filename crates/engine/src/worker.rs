@@ -296,7 +296,7 @@ fn end(shared: &Arc<Shared>, body: Box<Body>, outcome: Outcome) -> Option<Task> 
     shared.set_stand(Stand::Ended);
     // First its memory, then the word: whoever waits for room knows that it is there.
     drop(body);
-    shared.outside.say(shared.pid, Event::Ended(outcome));
+    shared.outside.end(shared.pid, outcome);
     None
 }
 

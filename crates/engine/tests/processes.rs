@@ -169,6 +169,58 @@ fn a_process_that_waits_for_input_is_frozen_thawed_and_fed() {
     assert_eq!((words.as_str(), outcome), ("two", Outcome::Exit(0)));
 }
 
+/// Computes a while, says a word, and exits.
+const LAST_WORDS: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\10\00\00\00\04\00\00\00")
+  (data (i32.const 16) "word")
+  (func (export "_start") (local $count i32)
+    (loop $more
+      (local.set $count (i32.add (local.get $count) (i32.const 1)))
+      (br_if $more (i32.lt_u (local.get $count) (i32.const 100000000))))
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 20)))
+    (call $exit (i32.const 3))))"#;
+
+/// One that came by a move and has ended while its effects are held.
+fn ended_while_held(engine: &Engine) -> (Process, Receiver<Event>) {
+    let (process, events) = start(engine, LAST_WORDS, Setup::default());
+    let frozen = frozen(&process, &events);
+    let image = image(&frozen);
+    drop(frozen);
+    let mut thaw = Thaw::new(engine);
+    thaw.push(&image).expect("it thaws");
+    let (sink, events) = sink();
+    let staged = thaw.finish().expect("it is whole");
+    let process = staged.run(PID, Place::default(), true, sink).expect("it runs");
+    while process.stats().status != Status::Ended {
+        std::thread::yield_now();
+    }
+    assert!(events.try_recv().is_err(), "its effects are held");
+    (process, events)
+}
+
+#[test]
+fn one_that_ends_while_its_effects_are_held_still_says_its_last_words() {
+    let (process, events) = ended_while_held(&engine());
+    process.release_effects();
+    match next(&events) {
+        Event::Output { bytes, offset: 0, .. } => assert_eq!(bytes, b"word"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(outcome(&events), Outcome::Exit(3));
+}
+
+#[test]
+fn one_that_ends_while_its_effects_are_held_can_still_be_killed() {
+    let (process, events) = ended_while_held(&engine());
+    process.kill();
+    assert_eq!(outcome(&events), Outcome::Killed);
+    process.release_effects();
+    assert!(events.try_recv().is_err(), "nothing comes after its end");
+}
+
 #[test]
 fn a_process_that_waits_is_killed_at_once() {
     let engine = engine();

@@ -131,3 +131,11 @@ async fn many_messages_under_way_survive_moves_of_both_ends() {
         assert!(count < 10_000_000, "it is never moved");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_sent_arrives_although_its_sender_has_ended() {
+    // More than an inbox holds, so that the last of it waits when its sender ends.
+    let (texts, _) =
+        run(&[("pour", &["pour", "4000", "3000"]), ("catch", &["catch", "4000"])]).await;
+    assert_eq!(texts[1], "4000 in order\n");
+}

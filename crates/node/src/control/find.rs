@@ -1,6 +1,6 @@
 //! Which process is meant, where it is, and the passing on of requests to there.
 
-use api::{Candidate, Error, ErrorCode, ProcessSummary, Reference};
+use api::{Candidate, Error, ErrorCode, ProcessState, ProcessSummary, Reference};
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -69,7 +69,11 @@ impl Node {
         if let Ok(pid) = text.parse::<Pid>() {
             let local = self.local(true).await?;
             let here = local.into_iter().find(|process| process.pid == pid);
-            if let Some(process) = here.filter(|process| process.node == self.name) {
+            // Where only its output is kept, the last that was heard of it may be older than its last move.
+            let is_here = |process: &ProcessSummary| {
+                process.node == self.name && process.state != ProcessState::Unreachable
+            };
+            if let Some(process) = here.filter(is_here) {
                 let reference = Reference::Process(pid);
                 return Ok(Found { reference, processes: vec![process] });
             }

@@ -237,6 +237,9 @@ impl Driver {
             engine::Event::Took => self.take_took(pid),
             engine::Event::Frozen(frozen) => self.on_frozen(pid, frozen),
             engine::Event::Ended(outcome) => {
+                if outcome != engine::Outcome::Killed {
+                    self.carry_rest(pid);
+                }
                 self.guests.running.remove(&pid);
                 self.feed(Input::Ended { pid, outcome: outcome_of(outcome) });
             }

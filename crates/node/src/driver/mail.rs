@@ -37,6 +37,18 @@ impl Driver {
         gone.into_iter().for_each(|to| guest.process.is_gone(to));
     }
 
+    /// Carries all that a guest has sent that is ending: there is no later, so the machine keeps what it would have
+    /// the guest keep.
+    pub(super) fn carry_rest(&mut self, pid: Pid) {
+        let Some(guest) = self.guests.get(pid) else { return };
+        let (machine, now) = (&mut self.machine, self.clock.now());
+        guest.process.carry(|message| {
+            let (to, letter) = (message.to, message.bytes.clone());
+            machine.handle(now, Input::Send { pid, to, letter });
+            true
+        });
+    }
+
     /// What a guest has taken from its inbox, told to the machine: those who sent it may send more.
     pub(super) fn take_took(&mut self, pid: Pid) {
         let Some(guest) = self.guests.get(pid) else { return };
