@@ -27,10 +27,10 @@ const STOPS: usize = 300;
 const TRIPS: usize = 40;
 
 /// Pieces that files are read in: as long as the pieces that images are written in.
-const PIECE: usize = 1 << 17;
+const PIECE: usize = 1 << 19;
 
 /// Pieces between two threads.
-const PIECES_AHEAD: usize = 4;
+const PIECES_AHEAD: usize = 1;
 
 /// Time from a request to the safepoint, over several programs in the middle of their work.
 pub(super) fn safepoints(report: &mut Report, subjects: &[&Subject]) -> Result<(), String> {
@@ -64,25 +64,33 @@ pub(super) fn safepoints(report: &mut Report, subjects: &[&Subject]) -> Result<(
     Ok(())
 }
 
-/// From the request to freeze, through a file, to the first word of the thawed process; beside it, the same bytes
-/// written to a file and read back by nobody in particular, in turn.
+/// From the request to freeze, through a file, to the first word of the thawed process; beside it, in turn, the same
+/// bytes written to a file and read back: into new memory, as a process that goes on needs them, and into one buffer
+/// over and over.
 pub(super) fn files(report: &mut Report, name: &str, subject: &Subject) -> Result<(), String> {
     let trips = through_files(&engine()?, subject)?;
     let (trip, plain) = (quantile(&trips.trip, 0.5), quantile(&trips.plain, 0.5));
+    let thrown_away = quantile(&trips.thrown_away, 0.5);
     report.push(format!("freeze-thaw-{name}-ms"), ms(trip), "ms");
     report.push(format!("freeze-thaw-{name}-p99-ms"), ms(quantile(&trips.trip, 0.99)), "ms");
     report.push(format!("freeze-thaw-{name}-io-ms"), ms(plain), "ms");
+    report.push(format!("freeze-thaw-{name}-io-thrown-away-ms"), ms(thrown_away), "ms");
     report.push(format!("freeze-thaw-{name}-bytes"), trips.bytes as f64, "bytes");
     // One millisecond is for everything that does not grow with the bytes.
     let beyond = trip.saturating_sub(Duration::from_millis(1));
-    let ratio = beyond.as_secs_f64() / plain.as_secs_f64();
-    report.push(format!("freeze-thaw-{name}-vs-io"), ratio, "ratio");
+    let ratio = |other: Duration| beyond.as_secs_f64() / other.as_secs_f64();
+    report.push(format!("freeze-thaw-{name}-vs-io"), ratio(plain), "ratio");
+    report.push(format!("freeze-thaw-{name}-vs-io-thrown-away"), ratio(thrown_away), "ratio");
     Ok(())
 }
 
+#[derive(Default)]
 struct Trips {
     trip: Vec<Duration>,
+    /// Written and read into new memory.
     plain: Vec<Duration>,
+    /// Written and read into a buffer that is there already, one piece over the other.
+    thrown_away: Vec<Duration>,
     bytes: u64,
 }
 
@@ -91,7 +99,7 @@ fn through_files(engine: &Engine, subject: &Subject) -> Result<Trips, String> {
     let path = directory.path().join("image");
     let mut running = Running::start(engine, subject)?;
     running.until_ready(subject)?;
-    let mut trips = Trips { trip: Vec::new(), plain: Vec::new(), bytes: 0 };
+    let mut trips = Trips::default();
     for _ in 0..TRIPS {
         // Whoever freezes into a file makes a new one.
         let _ = std::fs::remove_file(&path);
@@ -102,7 +110,8 @@ fn through_files(engine: &Engine, subject: &Subject) -> Result<Trips, String> {
         running = read(engine, &path)?;
         running.first_word()?;
         trips.trip.push(begun.elapsed());
-        trips.plain.push(plain(&path, trips.bytes)?);
+        trips.plain.push(plain(&path, true)?);
+        trips.thrown_away.push(plain(&path, false)?);
     }
     running.end();
     Ok(trips)
@@ -183,10 +192,10 @@ fn read(engine: &Engine, path: &Path) -> Result<Running, String> {
     Ok(Running { process, events })
 }
 
-/// Writes as many bytes to a file and reads them back, in the same pieces.
-fn plain(path: &Path, bytes: u64) -> Result<Duration, String> {
+/// Writes the image's own bytes (what a file system makes of their content is the same for both) to another file, and
+/// reads them back: into new memory, or each piece over the one before it.
+fn plain(path: &Path, keep: bool) -> Result<Duration, String> {
     let said = |error: std::io::Error| format!("{}: {error}", path.display());
-    // The image's own bytes: what a file system makes of their content is the same for both.
     let content = std::fs::read(path).map_err(said)?;
     let copy = path.with_extension("plain");
     let _ = std::fs::remove_file(&copy);
@@ -197,11 +206,14 @@ fn plain(path: &Path, bytes: u64) -> Result<Duration, String> {
         file.write_all(piece).map_err(said)?;
     }
     drop(file);
-    let mut file = File::open(&copy).map_err(said)?;
-    let mut read = 0;
-    while read < bytes {
-        read += file.read(&mut buffer).map_err(said)? as u64;
+    if keep {
+        let read = std::fs::read(&copy).map_err(said)?;
+        let time = begun.elapsed();
+        assert!(read == content, "a file holds what was written to it");
+        return Ok(time);
     }
+    let mut file = File::open(&copy).map_err(said)?;
+    while file.read(&mut buffer).map_err(said)? != 0 {}
     Ok(begun.elapsed())
 }
 

@@ -13,7 +13,7 @@ use crate::{FrameName, Process, WriteError};
 use wire::image::{Encoder, Kind};
 
 /// Pieces of an image are about this long. They are cut at records, but a reader need not know.
-const PIECE_BYTES: usize = 1 << 17;
+const PIECE_BYTES: usize = 1 << 19;
 
 /// A process that has stopped. Its memory is where it was, so that resuming it copies nothing.
 ///
@@ -128,7 +128,7 @@ impl ImageWriter {
         self
     }
 
-    /// Replaces what is in `piece` by the next piece of the image (about 128 KiB); says whether
+    /// Replaces what is in `piece` by the next piece of the image (about 512 KiB); says whether
     /// there was one.
     ///
     /// # Errors

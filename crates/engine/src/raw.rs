@@ -22,6 +22,7 @@ use std::io;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType, Module};
@@ -36,6 +37,13 @@ pub(crate) const GUARD_BYTES: usize = 32 << 20;
 /// What is reserved for a heap of exception objects, when a program has any. Different from
 /// [`RESERVATION_BYTES`], which is how [`Creator`] knows one.
 pub(crate) const HEAP_RESERVATION_BYTES: usize = 1 << 26;
+
+/// A page of the next larger kind, where the kernel has those.
+pub(crate) const LARGE_PAGE_BYTES: usize = 2 << 20;
+
+/// What takes the kernel longer than as many small pages would has been searched for or moved
+/// together: memory is scattered.
+const LARGE_PAGE_TIME_MAX: Duration = Duration::from_millis(2);
 
 /// Images and accesses are cut at the host's smallest page.
 pub(crate) const PAGE_BYTES: usize = 4096;
@@ -227,20 +235,38 @@ impl Mapping {
     }
 
     /// Lets the kernel make a range ready to be written, all at once: cheaper than a fault for
-    /// each page. (Large pages were tried instead: where memory is scattered the kernel spends
-    /// three times as long on finding them.)
+    /// each page.
     pub(crate) fn populate(&mut self, start: usize, length: usize) {
+        self.advise(start, length, Advice::LinuxPopulateWrite);
+    }
+
+    /// The first place at or behind `start` where a large page can begin.
+    pub(crate) fn next_large_page(&self, start: usize) -> usize {
+        let base = self.0.base.as_ptr().addr();
+        (base + start).next_multiple_of(LARGE_PAGE_BYTES) - base
+    }
+
+    /// The same for a whole large page, which the kernel makes at once if it has one to give: for
+    /// the whole of it little more than for each small page by itself. False if it should not be
+    /// asked for more: there is none, or it took long to find.
+    pub(crate) fn populate_large(&mut self, start: usize) -> bool {
+        let begun = Instant::now();
+        self.advise(start, LARGE_PAGE_BYTES, Advice::LinuxHugepage)
+            && self.advise(start, LARGE_PAGE_BYTES, Advice::LinuxPopulateWrite)
+            && begun.elapsed() < LARGE_PAGE_TIME_MAX
+    }
+
+    /// A kernel that cannot do such a thing has the pages made when they are written.
+    fn advise(&mut self, start: usize, length: usize, advice: Advice) -> bool {
         if start.checked_add(length).is_none_or(|end| end > self.0.bytes()) {
-            return;
+            return false;
         }
-        // SAFETY: the range lies within the accessible part of our own mapping, and no byte of it
-        // changes.
-        let populated = unsafe {
+        // SAFETY: the range lies within the accessible part of our own mapping, and none of these
+        // changes a byte of it.
+        unsafe {
             let start = self.0.base.as_ptr().add(start).cast();
-            rustix::mm::madvise(start, length, Advice::LinuxPopulateWrite)
-        };
-        // A kernel that cannot do this has the pages made when they are written.
-        let _ = populated;
+            rustix::mm::madvise(start, length, advice).is_ok()
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use serde::de::DeserializeOwned;
 use transform::sites::ValueType;
 use wire::image::{
-    Decoder, Directory, Encoding, Head, Kind, MemoryChunk, Record, StackName, State, Value,
+    Decoder, Directory, Encoding, Head, Kind, MemoryChunk, Record, Run, StackName, State, Value,
 };
 use wire::{CodeHash, Epoch, Grant, Offer, Pid};
 
@@ -21,7 +21,7 @@ use crate::image::guest_memories;
 use crate::instance::{Phase, Values, stack};
 use crate::layout::Role;
 use crate::mail::Mail;
-use crate::raw::{Budget, Mapping, PAGE_BYTES};
+use crate::raw::{Budget, LARGE_PAGE_BYTES, Mapping, PAGE_BYTES};
 use crate::wasi::{Arrival, Wasi};
 use crate::{Dir, Engine, EventSink, FrameName, Needs, Place, Process, StartError, ThawError};
 
@@ -59,6 +59,8 @@ struct Arrived {
     frames: usize,
     /// For each of the program's memories, which pages have come.
     pages: Vec<PageSet>,
+    /// For each, how far it is made ready for what comes next.
+    ready: Vec<Ready>,
 }
 
 #[derive(Default)]
@@ -69,6 +71,22 @@ struct Sections {
     mail: Vec<u8>,
     state: Vec<u8>,
 }
+
+/// How far the kernel has made a memory ready to be written. Pages come in ascending order.
+struct Ready {
+    /// Pages have come without a gap from here …
+    from: usize,
+    /// … to here, in bytes.
+    to: usize,
+    /// Up to here it is ready.
+    end: usize,
+    /// Whether the kernel is asked for large pages.
+    large: bool,
+}
+
+/// Where so many bytes have come without a gap, the next ones are believed to come too, and are
+/// made ready as a large page.
+const DENSE_BYTES: usize = 1 << 19;
 
 /// A set of pages.
 struct PageSet(Vec<u64>);
@@ -185,7 +203,9 @@ impl Intake {
         };
         self.grow(&code, &head, &mut memories)?;
         let pages = head.memories.iter().map(|bytes| PageSet::new(*bytes)).collect();
-        self.frame = Some(Arrived { head, code, budget, memories, laid_out, frames: 0, pages });
+        let ready = head.memories.iter().map(|_| Ready::nothing()).collect();
+        let frames = 0;
+        self.frame = Some(Arrived { head, code, budget, memories, laid_out, frames, pages, ready });
         Ok(())
     }
 
@@ -230,8 +250,8 @@ impl Intake {
         let mut guests = guest_memories(layout, &mut arrived.memories);
         let found = guests.find(|(index, ..)| *index == chunk.memory);
         let (index, _, mapping) = found.ok_or_else(|| refused("no such memory"))?;
-        for run in chunk.runs.iter().filter(|run| run.pages > 1) {
-            mapping.populate(run.page as usize * PAGE_BYTES, run.pages as usize * PAGE_BYTES);
+        for run in &chunk.runs {
+            arrived.ready[index as usize].make(mapping, run);
         }
         let bytes = mapping.bytes().expect("it is lent to nobody");
         let set = &mut arrived.pages[index as usize];
@@ -273,7 +293,7 @@ impl Intake {
         check_state(&arrived.code, &state)?;
         self.arrival.frozen_for = self.by_move.map(|since| since.elapsed());
         let wasi = Wasi::restore(&wasi, &self.arrival)?;
-        let Arrived { head, code, budget, memories, laid_out, frames, pages } = arrived;
+        let Arrived { head, code, budget, memories, laid_out, frames, pages, .. } = arrived;
         let values = Values { state, top: head.frames_bytes };
         if frames != head.frames_bytes as usize {
             return Err(malformed(Kind::Frames, "more or fewer than the head says"));
@@ -390,6 +410,38 @@ fn fits(ty: ValueType, value: Value) -> bool {
         ValueType::V128 => matches!(value, Value::V128(_)),
         ValueType::FuncRef => matches!(value, Value::Func(_)),
         ValueType::ExternRef | ValueType::ExnRef => value == Value::Null,
+    }
+}
+
+impl Ready {
+    fn nothing() -> Self {
+        Self { from: 0, to: 0, end: 0, large: true }
+    }
+
+    /// Makes ready what a run is written to.
+    fn make(&mut self, mapping: &mut Mapping, run: &Run) {
+        let start = run.page as usize * PAGE_BYTES;
+        if start != self.to {
+            self.from = start;
+        }
+        self.to = start + run.pages as usize * PAGE_BYTES;
+        self.end = self.end.max(start);
+        while self.end < self.to {
+            let large = mapping.next_large_page(self.end);
+            if self.end == large && self.large && self.from + DENSE_BYTES <= self.end {
+                self.large = mapping.populate_large(self.end);
+                if self.large {
+                    self.end += LARGE_PAGE_BYTES;
+                    continue;
+                }
+            }
+            let to = if large == self.end { self.to } else { self.to.min(large) };
+            // One page alone is made as soon as it is written.
+            if PAGE_BYTES < to - self.end {
+                mapping.populate(self.end, to - self.end);
+            }
+            self.end = to;
+        }
     }
 }
 
@@ -510,5 +562,31 @@ impl Staged {
             outside.release(pid);
         }
         Ok(Process::launch(engine.scheduler(), pid, outside, dirs, body))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made ready, with runs of 32 pages from each of these on.
+    fn ready(mapping: &mut Mapping, pages: impl IntoIterator<Item = u32>) -> Ready {
+        let mut ready = Ready::nothing();
+        for page in pages {
+            ready.make(mapping, &Run { page, pages: 32 });
+            assert!(ready.to <= ready.end, "what has come is written next");
+        }
+        ready
+    }
+
+    #[test]
+    fn what_is_made_ready_is_what_has_come_and_at_most_a_large_page_more() {
+        let mut mapping = Mapping::new(16 << 20, None).expect("there is room");
+        let dense = ready(&mut mapping, (100..3000).step_by(32));
+        assert!(dense.end - dense.to < LARGE_PAGE_BYTES);
+        let whole = ready(&mut mapping, (0..4096).step_by(32));
+        assert_eq!(whole.end, 16 << 20, "it ends where the memory ends");
+        let sparse = ready(&mut mapping, (0..4000).step_by(40));
+        assert_eq!((sparse.end, sparse.large), (sparse.to, true), "none was asked for");
     }
 }

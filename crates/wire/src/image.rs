@@ -30,11 +30,11 @@ pub use summary::{Section, Summary};
 /// What an image begins with. The line feed shows a transfer that meddles with line ends.
 pub const MAGIC: [u8; 8] = *b"whimimg\n";
 
-/// The version that is written: since 2 an image has mail.
-pub const VERSION: u16 = 2;
+/// The version that is written.
+pub const VERSION: u16 = 3;
 
 /// The versions that are read.
-pub const VERSIONS: Versions = Versions { oldest: 1, newest: VERSION };
+pub const VERSIONS: Versions = Versions { oldest: 3, newest: VERSION };
 
 /// No record's content is longer. Frames and the like are cut into several.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
