@@ -2,7 +2,9 @@
 //! poll of an inner loop, or the entry of a function that polls; or because there are few rounds.
 //!
 //! A poll in a loop costs a test each round, and what is worse, keeps the control memory's address
-//! in a register.
+//! in a register. It stands at the loop's head. (Where the loop is gone round instead, so that who
+//! only enters it does not poll, was tried: allocators and sorts gain 1 to 3 %, loops of many rounds
+//! lose 10 to 30, by the branch that it puts into their way.)
 
 use std::collections::HashSet;
 
