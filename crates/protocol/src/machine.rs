@@ -280,6 +280,7 @@ impl Machine {
             Message::Prepare { pid, offer, needs } => {
                 self.asked_to_prepare(now, from, pid, offer, needs);
             }
+            Message::Preparing { pid, offer } => self.preparing(now, from, pid, offer),
             Message::Prepared { pid, offer, epoch } => self.prepared(now, from, pid, offer, epoch),
             Message::Refused { pid, offer, reason } => self.refused(now, from, pid, offer, reason),
             Message::Offer { pid, offer } => self.offered(now, from, pid, offer),

@@ -61,6 +61,8 @@ pub(crate) struct Move {
     pub(crate) target: Peer,
     pub(crate) needs: Option<Blob>,
     pub(crate) wished: Instant,
+    /// When the target last said that it gets ready.
+    pub(crate) heard: Instant,
     pub(crate) prepared: Instant,
     pub(crate) frozen: Instant,
     pub(crate) bytes: u64,
@@ -197,6 +199,7 @@ impl Move {
             target,
             needs: None,
             wished: now,
+            heard: now,
             prepared: now,
             frozen: now,
             bytes: 0,

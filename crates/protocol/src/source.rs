@@ -22,9 +22,12 @@ use crate::process::{Goal, Move, Phase, Wisher};
 use crate::{Instant, Machine, Output, Rule, Span, Step};
 
 /// A target may take this long to get ready: it may have to fetch and compile a large program. The
-/// process runs meanwhile. It is also how long a target is waited for that the registry hears and we
-/// do not; one that takes longer has what it made by the next try.
-const PREPARE_PATIENCE: Span = Span::seconds(90);
+/// process runs meanwhile. One that takes longer has what it made by the next try.
+const PREPARE_PATIENCE: Span = Span::seconds(600);
+
+/// A target that gets ready says so, as often as it is asked. One that says nothing for so long is
+/// given up, though the registry may hear it.
+const SILENCE_PATIENCE: Span = Span::seconds(10);
 
 /// After the last byte was handed over, this long without `settled` and the source cancels.
 const SETTLE_PATIENCE: Span = Span::seconds(5);
@@ -97,15 +100,25 @@ impl Machine {
 
     pub(crate) fn wake_preparing(&mut self, now: Instant, pid: Pid) {
         let Some((Phase::Preparing(m), offer)) = self.phase(pid) else { return };
-        let (target, wished) = (m.target, m.wished);
+        let target = m.target;
+        let late = PREPARE_PATIENCE < now - m.wished || SILENCE_PATIENCE < now - m.heard;
         if self.gone(target) {
             self.stay(now, pid, Why::TargetGone(target));
-        } else if PREPARE_PATIENCE < now - wished || self.live(target.node).is_err() {
+        } else if late || self.live(target.node).is_err() {
             // Its reservation would run out by itself; this is kinder.
             self.send(target, Message::Cancel { pid, offer });
             self.stay(now, pid, Why::TargetSilent(target.node));
         } else {
             self.say_prepare(now, pid);
+        }
+    }
+
+    /// The target has heard, and gets ready.
+    pub(crate) fn preparing(&mut self, now: Instant, from: Peer, pid: Pid, offer: Offer) {
+        if let Some((Phase::Preparing(m), o)) = self.phase(pid)
+            && (m.target, o) == (from, offer)
+        {
+            m.heard = now;
         }
     }
 
@@ -523,5 +536,61 @@ impl Machine {
     /// Where a process is in its move, and by which offer.
     pub(crate) fn phase(&mut self, pid: Pid) -> Option<(&mut Phase, Offer)> {
         self.processes.get_mut(&pid).map(|process| (&mut process.phase, process.offer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::String;
+    use alloc::vec;
+
+    use wire::{Generation, Incarnation, Member, MemberStanding, News};
+
+    use super::*;
+    use crate::process::Process;
+    use crate::testing::{drain, machine, peer, pid};
+
+    /// A process of node 1 that has been asked to go to node 2.
+    fn preparing() -> (Machine, Pid) {
+        let mut machine = machine(1);
+        let members = [1, 2].map(|node| Member {
+            peer: peer(node),
+            name: String::new(),
+            address: String::new(),
+            standing: MemberStanding::Up,
+            settled: Incarnation(0),
+        });
+        let (generation, killed) = (Generation(1), vec![]);
+        machine.news = Some(News { version: 1, generation, members: members.into(), killed });
+        let pid = pid(1);
+        machine.processes.insert(pid, Process::new(NodeId(1)));
+        machine.begin_move(machine.now, pid, NodeId(2), Wisher::Here(Ticket(0)));
+        machine.described(machine.now, pid, Offer(1), Ok(Blob::default()));
+        (machine, pid)
+    }
+
+    /// Whether the move still waits for its target after so many seconds, in each of which this happens.
+    fn waits(seconds: u64, each: impl Fn(&mut Machine, Instant, Pid)) -> bool {
+        let (mut machine, pid) = preparing();
+        let begun = machine.now;
+        for second in 1..=seconds {
+            let now = begun + Span::seconds(second);
+            each(&mut machine, now, pid);
+            machine.wake_preparing(now, pid);
+            drain(&mut machine);
+        }
+        matches!(machine.processes[&pid].phase, Phase::Preparing(_))
+    }
+
+    #[test]
+    fn a_target_that_says_that_it_gets_ready_is_waited_for_and_a_silent_one_is_not() {
+        let says = |machine: &mut Machine, now, pid| machine.preparing(now, peer(2), pid, Offer(1));
+        assert!(waits(120, says));
+        assert!(!waits(601, says), "but not for ever");
+        assert!(waits(9, |_, _, _| ()));
+        assert!(!waits(11, |_, _, _| ()));
+        let other =
+            |machine: &mut Machine, now, pid| machine.preparing(now, peer(2), pid, Offer(2));
+        assert!(!waits(11, other), "what is said of another offer does not count");
     }
 }

@@ -48,10 +48,12 @@ impl Machine {
         match self.incoming.get(&pid) {
             // Said again.
             Some(incoming) if (incoming.offer, incoming.from) == (offer, From::Node(from)) => {
-                if let Stage::Reserved { epoch } = incoming.stage {
-                    self.send(from, Message::Prepared { pid, offer, epoch });
-                }
-                return;
+                let answer = match incoming.stage {
+                    Stage::Checking { .. } => Message::Preparing { pid, offer },
+                    Stage::Reserved { epoch } => Message::Prepared { pid, offer, epoch },
+                    _ => return,
+                };
+                return self.send(from, answer);
             }
             Some(_) => self.drop_incoming(pid),
             None => (),

@@ -60,7 +60,9 @@ impl World {
                     }
                     false => Input::Prepared { pid, offer },
                 };
-                self.later(node, input, LOCAL_MAX);
+                // Some have to compile first.
+                let long = self.rng.below(16) == 0;
+                self.later(node, input, if long { Span::seconds(15) } else { LOCAL_MAX });
             }
             Output::Discard(pid, offer) => {
                 self.nodes[node].room.remove(&(pid, offer));

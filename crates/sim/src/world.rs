@@ -654,7 +654,8 @@ fn write_down(disk: &mut BTreeMap<Key, Record>, writes: Vec<Write>) {
 
 fn is_of_a_move(message: &Message) -> bool {
     match message {
-        Message::Prepare { .. } | Message::Prepared { .. } | Message::Refused { .. } => true,
+        Message::Prepare { .. } | Message::Preparing { .. } => true,
+        Message::Prepared { .. } | Message::Refused { .. } => true,
         Message::Offer { .. } | Message::Settled { .. } | Message::Forgotten { .. } => true,
         Message::Cancel { .. } | Message::Dropped { .. } => true,
         Message::Ask { request, .. } => matches!(request, Request::Swap(_)),

@@ -46,6 +46,13 @@ pub enum Message {
         /// What it needs (memory, code, directories): written and read by drivers.
         needs: Blob,
     },
+    /// Target to source: heard, and not ready yet.
+    Preparing {
+        /// Which process.
+        pid: Pid,
+        /// Which offer.
+        offer: Offer,
+    },
     /// Target to source: room is reserved for five seconds.
     Prepared {
         /// Which process.
@@ -319,6 +326,7 @@ impl Message {
     pub fn pid(&self) -> Option<Pid> {
         match self {
             Self::Prepare { pid, .. }
+            | Self::Preparing { pid, .. }
             | Self::Prepared { pid, .. }
             | Self::Refused { pid, .. }
             | Self::Offer { pid, .. }
@@ -348,6 +356,7 @@ impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Prepare { pid, offer, .. } => write!(f, "prepare({pid} {offer})"),
+            Self::Preparing { pid, offer } => write!(f, "preparing({pid} {offer})"),
             Self::Prepared { pid, offer, .. } => write!(f, "prepared({pid} {offer})"),
             Self::Refused { pid, offer, reason } => write!(f, "refused({pid} {offer}: {reason})"),
             Self::Offer { pid, offer } => write!(f, "offer({pid} {offer})"),
