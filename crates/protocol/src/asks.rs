@@ -105,10 +105,17 @@ impl Machine {
             return self.expel();
         }
         match (purpose, reply) {
-            (Purpose::Start, Reply::News(Some(news))) => self.started(now, news),
+            (Purpose::Start, Reply::News(Some(news))) => {
+                self.started(now, news);
+                self.heard_news();
+            }
             (Purpose::Start, reply) => self.not_started(now, &reply),
-            (Purpose::Renew, Reply::News(Some(news))) => self.learn(now, news),
-            (Purpose::Renew, _) => (),
+            (Purpose::Renew, reply) => {
+                if let Reply::News(Some(news)) = reply {
+                    self.learn(now, news);
+                }
+                self.heard_news();
+            }
             (Purpose::Block, Reply::Block(first, last)) => self.got_block(now, first, last),
             (Purpose::Swap(pid, _), Reply::Swapped(_, place)) => {
                 let Request::Swap(swap) = request else { return };

@@ -177,6 +177,9 @@ pub enum Wish {
     Thaw(Section),
     /// End a whole group, everywhere.
     KillGroup(GroupId),
+    /// Hear the registry's newest word on the members now, not with the next renewal. Answered by
+    /// [`Report::News`] when it is here; not at all as long as the registry is silent.
+    News,
 }
 
 /// Everything a node can ask of the world. Done in order.

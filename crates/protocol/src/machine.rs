@@ -48,6 +48,8 @@ pub struct Machine {
     pub(crate) asks: Asks,
     /// `None` until the registry has answered the first word.
     pub(crate) news: Option<News>,
+    /// Who wants to hear of the next answer.
+    pub(crate) news_wished: Vec<Ticket>,
     pub(crate) heard: Option<Instant>,
     pub(crate) expelled: bool,
     pub(crate) draining: bool,
@@ -149,6 +151,7 @@ impl Machine {
             timers: BTreeSet::new(),
             asks: Asks::default(),
             news: None,
+            news_wished: Vec::new(),
             heard: None,
             expelled: false,
             draining: false,

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use wire::{
     Generation, GroupId, Incarnation, Member, MemberStanding, News, NodeId, Peer, Pid,
-    RegistryRefusal, Reply, Request, Why,
+    RegistryRefusal, Reply, Report, Request, Why,
 };
 
 use crate::asks::Purpose;
@@ -41,12 +41,26 @@ impl Machine {
     }
 
     pub(crate) fn renew(&mut self, now: Instant) {
+        if self.news.is_some() {
+            self.ask_for_news(now);
+            self.arm(now + RENEW, Timer::Renew);
+        }
+    }
+
+    /// Renews the lease; news come with the answer. Before the first word is answered, they come with that.
+    pub(crate) fn ask_for_news(&mut self, now: Instant) {
         let Some(news) = &self.news else { return };
         let request = Request::Renew { seen: news.version, handled: self.handled() };
         // One that is still open is older, and says less.
         self.unask(&Purpose::Renew);
         self.ask(now, Purpose::Renew, request);
-        self.arm(now + RENEW, Timer::Renew);
+    }
+
+    /// The answer to a first word or a renewal, with news or without.
+    pub(crate) fn heard_news(&mut self) {
+        for ticket in core::mem::take(&mut self.news_wished) {
+            self.put(Output::Report(ticket, Report::News));
+        }
     }
 
     /// Up to where this node has dealt with who is gone and what is killed.
@@ -237,5 +251,61 @@ impl Machine {
         self.incoming.clear();
         self.ids = VecDeque::new();
         self.outputs.push_back(Output::Expelled);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::String;
+    use alloc::vec;
+
+    use wire::{AskId, Ticket};
+
+    use super::*;
+    use crate::testing::{drain, machine, peer};
+    use crate::{Input, Wish};
+
+    fn news(version: u64, nodes: &[u32]) -> News {
+        let member = |node: &u32| Member {
+            peer: peer(*node),
+            name: String::new(),
+            address: String::new(),
+            standing: MemberStanding::Up,
+            settled: Incarnation(0),
+        };
+        let members = nodes.iter().map(member).collect();
+        News { version, generation: Generation(0), members, killed: vec![] }
+    }
+
+    /// The question that the registry was asked last.
+    fn asked(machine: &mut Machine, what: fn(&Request) -> bool) -> AskId {
+        let asks = drain(machine).into_iter().filter_map(|output| match output {
+            Output::Ask(ask, request) if what(&request) => Some(ask),
+            _ => None,
+        });
+        asks.last().expect("it asks")
+    }
+
+    #[test]
+    fn who_wishes_for_news_hears_of_one_that_has_just_joined() {
+        let mut machine = machine(1);
+        let now = machine.now;
+        let start = asked(&mut machine, |request| matches!(request, Request::Start { .. }));
+        machine.answered(now, start, Reply::News(Some(news(1, &[1]))));
+        let periodic = asked(&mut machine, |request| matches!(request, Request::Renew { .. }));
+        machine.answered(now, periodic, Reply::News(None));
+        drain(&mut machine);
+
+        machine.handle(now, Input::Wish(Ticket(7), Wish::News));
+        let renewal = asked(&mut machine, |request| matches!(request, Request::Renew { .. }));
+        assert_eq!(machine.live(NodeId(2)), Err(Why::NoMember(NodeId(2))));
+        machine.answered(now, renewal, Reply::News(Some(news(2, &[1, 2]))));
+        assert_eq!(machine.live(NodeId(2)), Ok(peer(2)));
+        assert!(drain(&mut machine).contains(&Output::Report(Ticket(7), Report::News)));
+        // Nothing new is an answer too.
+        machine.handle(now, Input::Wish(Ticket(8), Wish::News));
+        let renewal = asked(&mut machine, |request| matches!(request, Request::Renew { .. }));
+        machine.answered(now, renewal, Reply::News(None));
+        assert!(drain(&mut machine).contains(&Output::Report(Ticket(8), Report::News)));
     }
 }

@@ -127,6 +127,10 @@ impl Machine {
                 self.errands.open.insert(ticket, open);
                 self.pursue(now, ticket);
             }
+            Wish::News => {
+                self.news_wished.push(ticket);
+                self.ask_for_news(now);
+            }
         }
     }
 

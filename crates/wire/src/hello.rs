@@ -124,7 +124,8 @@ impl Hello {
 
 impl fmt::Display for Versions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} to {}", self.oldest, self.newest)
+        let Self { oldest, newest } = *self;
+        if oldest == newest { write!(f, "{oldest}") } else { write!(f, "{oldest} to {newest}") }
     }
 }
 

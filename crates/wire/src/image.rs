@@ -219,8 +219,7 @@ impl fmt::Display for ImageError {
         match self {
             Self::NotAnImage => f.write_str("these bytes are no image"),
             Self::Version(found) => {
-                let Versions { oldest, newest } = VERSIONS;
-                write!(f, "image of version {found}, this program reads {oldest} to {newest}")
+                write!(f, "image of version {found}, this program reads {VERSIONS}")
             }
             Self::Record { record, offset, what } => {
                 write!(f, "image record {record} at byte {offset:#x}: {what}")

@@ -266,6 +266,8 @@ pub enum Report {
     },
     /// It ended by itself, before.
     Ended(Outcome),
+    /// The registry's newest word on the members is here.
+    News,
 }
 
 /// A completed move, in numbers.

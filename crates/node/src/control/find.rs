@@ -1,15 +1,22 @@
 //! Which process is meant, where it is, and the passing on of requests to there.
 
+use std::time::Duration;
+
 use api::{Candidate, Error, ErrorCode, ProcessState, ProcessSummary, Reference};
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::response::IntoResponse as _;
 use hyper::Method;
+use protocol::Wish;
 use wire::{Member, MemberStanding, NodeId, Peer, Pid};
 
 use super::Node;
 use super::answer::{Answered, ending};
+use crate::driver::Cargo;
+
+/// How long the registry's newest word is waited for before the members that are known are all there are.
+const NEWS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Who asks: the operator of this node, or a member that passes a request on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +51,22 @@ impl Node {
         found.ok_or_else(|| {
             Error::new(ErrorCode::UnknownNode, format!("no member is called `{name}`"))
         })
+    }
+
+    /// The member of this name, which something is to be sent to. One that this node has not heard of, or not that
+    /// it has started, may have joined a moment ago: the registry knows.
+    pub(crate) async fn target_named(&self, name: &str) -> Result<Member, Error> {
+        let up = |member: &Member| member.standing == MemberStanding::Up;
+        if !self.member_named(name).is_ok_and(|member| up(&member)) {
+            self.hear_news().await;
+        }
+        self.member_named(name)
+    }
+
+    /// Hears the registry's newest word on the members, if it is not silent.
+    pub(crate) async fn hear_news(&self) {
+        let news = self.wished(Wish::News, Cargo::None);
+        _ = tokio::time::timeout(NEWS_PATIENCE, news).await;
     }
 
     /// What a node is called.

@@ -13,7 +13,7 @@ use axum::extract::{Path, State};
 use hyper::Method;
 use protocol::Wish;
 use tokio::sync::mpsc;
-use wire::{Errand, Moved, NodeId, Pid, Report};
+use wire::{Errand, Moved, NodeId, Pid, Report, Why};
 
 use super::answer::{Answered, ending, events, json};
 use super::find::Asker;
@@ -29,7 +29,7 @@ pub(crate) async fn move_process(
     Path(reference): Path<String>,
     Json(request): Json<MoveRequest>,
 ) -> Answered {
-    let target = node.member_named(&request.to)?;
+    let target = node.target_named(&request.to).await?;
     let process = node.find_one(asker, &reference).await?;
     if let Some(there) = node.elsewhere(asker, &process) {
         let path = api::route::MOVE.fill(&[&process.pid.to_string()]);
@@ -131,7 +131,14 @@ impl Node {
             Some((guest.process.code(), guest.epoch, guest.process.stats().memory_bytes))
         });
         let before = before.await.ok_or_else(ending)?;
-        let moved = match self.wished(Wish::Errand(pid, Errand::Move(to)), Cargo::None).await? {
+        let go = || self.wished(Wish::Errand(pid, Errand::Move(to)), Cargo::None);
+        let mut report = go().await?;
+        if let Report::Refused(Why::NoMember(_)) = report {
+            // The home of the registry lets a joiner in before the news of its start has come here.
+            self.hear_news().await;
+            report = go().await?;
+        }
+        let moved = match report {
             Report::Moved(moved) => moved,
             Report::AlreadyThere(there) => {
                 let place = self.node_name(there);

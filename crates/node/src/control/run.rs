@@ -61,7 +61,7 @@ pub(crate) async fn run(
     Json(request): Json<RunRequest>,
 ) -> Answered {
     if let Some(on) = request.on.as_deref().filter(|on| *on != node.name) {
-        let member = node.member_named(on)?;
+        let member = node.target_named(on).await?;
         if asker == Asker::Operator {
             let body = serde_json::to_vec(&request).expect("a request is plain data");
             let path = api::route::RUN.fill(&[]);

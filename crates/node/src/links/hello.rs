@@ -10,7 +10,7 @@ use wire::{
 
 /// What this release reads and writes of each format.
 const WIRE: Versions = Versions::only(wire::WIRE_VERSION as u16);
-const IMAGE: Versions = Versions::only(1);
+const IMAGE: Versions = wire::image::VERSIONS;
 const REGISTRY: Versions = Versions::only(1);
 
 /// A hello is a few dozen bytes; more is no hello.
@@ -219,7 +219,7 @@ mod tests {
         let past = Peer { incarnation: Incarnation(3), ..ONE };
         check(one(past), ONE.node, &up, "n1/3 has ended").await;
         let newer = Identity { wire: Versions { oldest: 8, newest: 9 }, ..one(ONE) };
-        let why = "no common message format: it has 8 to 9, this node 1 to 1";
+        let why = "no common message format: it has 8 to 9, this node 1";
         check(newer, ONE.node, &up, why).await;
     }
 }
