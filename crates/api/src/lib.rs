@@ -26,6 +26,7 @@ mod bytes;
 mod cluster;
 mod error;
 mod image;
+mod locate;
 mod movement;
 pub mod paths;
 mod process;
@@ -40,6 +41,7 @@ pub use cluster::{
 };
 pub use error::{Error, ErrorCode};
 pub use image::{FreezeRequest, FrozenReply, ImageReport, ImageSection, StackFrame, ThawQuery};
+pub use locate::{Locate, NoSuchWay};
 pub use movement::{DrainEvent, DrainItem, DrainRequest, MoveEvent, MoveReport, MoveRequest};
 pub use process::{
     Dir, DirUse, GroupDetail, Inspection, KillReply, KillRequest, Killed, LogsQuery, MemberRequest,

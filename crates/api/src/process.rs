@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use wire::{CodeHash, GroupId, Pid};
 
-use crate::{Bytes, Error, MoveReport, routes, text};
+use crate::{Bytes, Error, Locate, MoveReport, routes, text};
 
 /// The story of an uploaded program, until it can be run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +87,9 @@ pub struct RunRequest {
     /// others have its group and the indices 1, 2, … in this order, and their output is in their logs.
     #[serde(default)]
     pub others: Vec<MemberRequest>,
+    /// How letters find the processes of the group when they move.
+    #[serde(default, with = "text")]
+    pub locate: Locate,
 }
 
 /// One more member of a group. Environment, directories and limits are those of the first.
@@ -317,6 +320,9 @@ pub struct ProcessDetail {
     /// Its call stack, innermost first, if it is at rest.
     #[serde(default)]
     pub stack: Vec<String>,
+    /// How letters find it when it moves.
+    #[serde(default, with = "text")]
+    pub locate: Locate,
     /// Its last move.
     #[serde(default)]
     pub last_move: Option<MoveReport>,

@@ -212,6 +212,7 @@ fn process_pairs(process: &ProcessDetail) -> Vec<(&'static str, String)> {
             ("computed", millis(summary.cpu_ms)),
             ("moves", summary.moves.to_string()),
             ("epoch", process.epoch.to_string()),
+            ("located by", process.locate.to_string()),
             ("code", process.code.to_string()),
         ]);
     }
@@ -359,6 +360,7 @@ mod tests {
             memory_bytes_max: Some(256 << 20),
             output_bytes: 1_002,
             stack: vec!["read".to_owned(), "main".to_owned()],
+            locate: api::Locate::Forwarding,
             last_move: None,
         };
         expect![[r#"
@@ -374,6 +376,7 @@ mod tests {
             computed   59.0 s
             moves      12
             epoch      13
+            located by forwarding
             code       0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b
             variable   LANG=C
                        A=b

@@ -68,6 +68,7 @@ pub(crate) async fn run(host: &dyn Host, at: &Choice, word: Run) -> Result<u8, E
         attached: !word.detach,
         stdin: !word.detach,
         others,
+        locate: word.locate,
     };
     let events = client.events(route::RUN, &route::RUN.fill(&[]), &request).await?;
     match word.detach {

@@ -130,6 +130,9 @@ pub struct Run {
     /// The most memory it may have
     #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
     pub memory: Option<u64>,
+    /// How messages find the processes of the group when they move; a question of cost alone
+    #[arg(long, value_name = "directory|update|forwarding|mailbox[@NODE]", default_value_t)]
+    pub locate: api::Locate,
     /// Let unknown WASI functions answer ENOSYS; a daemon must allow it too
     #[arg(long)]
     pub stub_missing: bool,

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use api::{MemberRequest, Outcome, Pid, ProcessEvent};
+use api::{Locate, MemberRequest, Outcome, Pid, ProcessEvent};
 use common::{Client, Events, Member, cluster};
 use hyper::Method;
 
@@ -19,7 +19,7 @@ fn args(args: &[&str]) -> Vec<String> {
 }
 
 /// Starts a group on the first node, detached. Says the first member's id.
-async fn group(client: &Client, programs: &[(&str, &[&str])]) -> Pid {
+async fn group(client: &Client, locate: Locate, programs: &[(&str, &[&str])]) -> Pid {
     let mut others = Vec::new();
     for (name, arguments) in &programs[1..] {
         let program = client.upload(&wasm(name)).await.unwrap();
@@ -32,6 +32,7 @@ async fn group(client: &Client, programs: &[(&str, &[&str])]) -> Pid {
         request.args = args(arguments);
         request.attached = false;
         request.others = others;
+        request.locate = locate;
     });
     started.await.pid
 }
@@ -73,9 +74,9 @@ async fn move_about(members: &[Member], group: &[Pid], ended: impl Fn() -> bool)
 }
 
 /// Runs a group to its end, moving its members meanwhile: what each wrote, and the moves.
-async fn run(programs: &[(&str, &[&str])]) -> (Vec<String>, u32) {
+async fn run(locate: Locate, programs: &[(&str, &[&str])]) -> (Vec<String>, u32) {
     let members = cluster(&NAMES).await;
-    let first = group(&members[0].client(), programs).await;
+    let first = group(&members[0].client(), locate, programs).await;
     let group: Vec<Pid> = (0..programs.len() as u32).map(|index| Pid { index, ..first }).collect();
     let journals: Vec<_> =
         group.iter().map(|pid| tokio::spawn(journal(members[0].client(), *pid))).collect();
@@ -91,12 +92,23 @@ async fn run(programs: &[(&str, &[&str])]) -> (Vec<String>, u32) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_goes_round_a_ring_whose_members_are_moved() {
+    let elsewhere = Locate::Mailbox(Some("curlew".to_owned()));
+    for locate in
+        [Locate::Directory, Locate::Update, Locate::Forwarding, Locate::Mailbox(None), elsewhere]
+    {
+        println!("by {locate}");
+        a_token_goes_round(locate).await;
+    }
+}
+
+async fn a_token_goes_round(locate: Locate) {
     // As many rounds as it takes to move its members ten times.
     let mut rounds = 1000;
     let texts = loop {
         let words = rounds.to_string();
         let ring: &[&str] = &["ring", &words];
-        let (texts, moves) = run(&[("ring", ring), ("ring", ring), ("ring", ring)]).await;
+        let (texts, moves) =
+            run(locate.clone(), &[("ring", ring), ("ring", ring), ("ring", ring)]).await;
         println!("{rounds} rounds, {moves} moves");
         if moves >= 10 {
             break texts;
@@ -120,7 +132,7 @@ async fn many_messages_under_way_survive_moves_of_both_ends() {
     loop {
         let words = count.to_string();
         let ping: &[&str] = &["ping", &words, "200", "3000"];
-        let (texts, moves) = run(&[("ping", ping), ("pong", &["pong"])]).await;
+        let (texts, moves) = run(Locate::default(), &[("ping", ping), ("pong", &["pong"])]).await;
         println!("{count} messages, {moves} moves");
         assert!(texts[0].ends_with(&format!("\n{count}\n")), "{}", texts[0]);
         assert_eq!(texts[1], format!("{count} sent back\n"));
@@ -135,7 +147,10 @@ async fn many_messages_under_way_survive_moves_of_both_ends() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_sent_arrives_although_its_sender_has_ended() {
     // More than an inbox holds, so that the last of it waits when its sender ends.
-    let (texts, _) =
-        run(&[("pour", &["pour", "4000", "3000"]), ("catch", &["catch", "4000"])]).await;
+    let (texts, _) = run(
+        Locate::default(),
+        &[("pour", &["pour", "4000", "3000"]), ("catch", &["catch", "4000"])],
+    )
+    .await;
     assert_eq!(texts[1], "4000 in order\n");
 }

@@ -304,6 +304,10 @@ impl Machine {
             Message::ErrandDone { ticket, report } => self.errand_done(now, ticket, report),
             Message::Answer { ask, reply } => self.answered(now, ask, reply),
             Message::Mail(mail) => self.mail_arrived(now, from, mail),
+            Message::Leaving { to, pid } => self.heard_leaving(now, from, to, pid),
+            Message::Place { to, pid, at } => self.heard_place(to, pid, at),
+            Message::Moved { pid, at } => self.moved(now, pid, at),
+            Message::Relay { origin, mail } => self.relayed(now, from, origin, mail),
             Message::Astray { to, pid, meant } => self.astray(now, from, to, pid, meant),
             Message::Down { to, pid, reason, sent, .. } => {
                 self.heard_down(now, to, pid, reason, sent);

@@ -244,7 +244,7 @@ impl Machine {
             self.outputs.push_back(Output::Discard(*pid, incoming.offer));
         }
         for ticket in self.errands.tickets() {
-            let report = wire::Report::Refused(Why::Expelled);
+            let report = Report::Refused(Why::Expelled);
             self.outputs.push_back(Output::Report(ticket, report));
         }
         self.processes.clear();

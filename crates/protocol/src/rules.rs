@@ -105,6 +105,8 @@ rules! {
     AskWhenLostTrack = "ask-when-lost-track",
     /// That a process is not where it was said to be does not mean that it has ended.
     AstrayAsks = "astray-is-not-ended",
+    /// What waits for a correspondent that moves waits for a while only: the word of its arrival may be lost.
+    HeldForAWhile = "held-for-a-while",
     /// A sender without credit asks for it: the word that gave it may be lost.
     AskForCredit = "ask-for-credit",
     /// A correspondent is down after its last letter.

@@ -13,8 +13,8 @@ use alloc::string::String;
 use alloc::vec;
 
 use wire::{
-    Blob, Epoch, Location, Message, NodeId, Offer, Owner, Peer, Pid, Place, Refusal, Report,
-    Request, Standing, Swap, SwapKind, Ticket, Why,
+    Address, Blob, Epoch, Location, Message, NodeId, Offer, Owner, Peer, Pid, Place, Refusal,
+    Report, Request, Standing, Swap, SwapKind, Ticket, Why,
 };
 
 use crate::asks::Purpose;
@@ -168,6 +168,7 @@ impl Machine {
         let wished = m.wished;
         let m = Move { wished, prepared: now, ..Move::new(now, wisher, from) };
         process.phase = Phase::Freezing(Goal::Node(m));
+        self.tell_leaving(pid);
         self.put(Output::Freeze(pid, offer));
     }
 
@@ -347,6 +348,8 @@ impl Machine {
         let offer = process.offer;
         self.put(Output::Discard(pid, offer));
         if let Phase::Offered(m) | Phase::Kept(m) = &process.phase {
+            let at = Address { epoch: process.epoch.next(), peer: m.target };
+            self.leave_forwarder(now, pid, process.delivery.locate, at);
             let moved = m.moved(now, self.config.me.node, offer);
             self.report(now, m.wisher, Report::Moved(moved));
         }

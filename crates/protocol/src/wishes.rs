@@ -10,8 +10,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use wire::{
-    Errand, Grant, Location, Message, NodeId, Owner, Peer, Pid, Reply, Report, Request, Standing,
-    Ticket, Why,
+    Errand, Grant, Locate, Location, Message, NodeId, Owner, Peer, Pid, Reply, Report, Request,
+    Standing, Ticket, Why,
 };
 
 use crate::asks::Purpose;
@@ -72,6 +72,7 @@ pub(crate) struct Spawning {
     home: NodeId,
     name: Option<String>,
     grant: Grant,
+    locate: Locate,
     members: u32,
     since: Instant,
     pid: Option<Pid>,
@@ -90,7 +91,7 @@ impl Errands {
 impl Machine {
     pub(crate) fn wish(&mut self, now: Instant, ticket: Ticket, wish: Wish) {
         match wish {
-            Wish::Spawn { home, name, grant, members } => {
+            Wish::Spawn { home, name, grant, locate, members } => {
                 self.errands.open.insert(ticket, Open::Here);
                 let pid = None;
                 self.spawning.push(Spawning {
@@ -98,6 +99,7 @@ impl Machine {
                     home,
                     name,
                     grant,
+                    locate,
                     members,
                     since: now,
                     pid,
@@ -397,13 +399,14 @@ impl Machine {
     }
 
     fn spawn(&mut self, now: Instant, spawning: Spawning, pid: Pid) {
-        let Spawning { ticket, home, mut name, grant, members, .. } = spawning;
+        let Spawning { ticket, home, mut name, grant, locate, members, .. } = spawning;
         let members: Vec<_> = (0..members.max(1)).map(|index| Pid { index, ..pid }).collect();
         // All of them are here before the first one runs, and can be sent to.
         for member in &members {
             let mut process = Process::new(home);
             process.name = name.take();
             process.delivery.grant = grant.clone();
+            process.delivery.locate = locate;
             process.outbox.announce = true;
             self.processes.insert(*member, process);
             self.put(Output::Start(ticket, *member));

@@ -1,7 +1,7 @@
 //! The modelled driver: what a node's daemon, its guests and its bulk links do with outputs.
 
 use protocol::{Input, Output, Span, Step, Wish};
-use wire::{Blob, Grant, Message, Outcome, Peer, Pid, Refusal, Report, Section, Stream};
+use wire::{Blob, Grant, Locate, Message, Outcome, Peer, Pid, Refusal, Report, Section, Stream};
 
 use crate::world::{Event, Guest, GuestState, Life, Log, Room, WishFor, World, id};
 
@@ -15,7 +15,19 @@ impl World {
             self.tell(|| format!("    node{node} {output}"));
         }
         match output {
-            Output::Send(to, message) => self.send(node, to, message),
+            Output::Send(to, message) => {
+                match &message {
+                    Message::Leaving { .. } => self.marks.mark("a correspondent told of a leave"),
+                    Message::Place { .. } => self.marks.mark("a correspondent told of a place"),
+                    Message::Moved { .. } => self.marks.mark("a mailbox told of a place"),
+                    Message::Relay { origin, .. } if origin.node != id(node) => {
+                        self.marks.mark("a letter passed on by a mailbox");
+                    }
+                    Message::Relay { .. } => self.marks.mark("a letter sent to a mailbox"),
+                    _ => (),
+                }
+                self.send(node, to, message);
+            }
             Output::Ask(ask, request) => {
                 let home = self.peer(0);
                 self.send(node, home, Message::Ask { ask, request });
@@ -358,7 +370,14 @@ impl World {
         if let WishFor::Spawn = wish {
             let home = id(self.rng.below(size as u64) as usize);
             let grant = if self.rng.chance(90) { Grant::All } else { Grant::Own };
-            self.wish(node, Wish::Spawn { home, name: None, grant, members: 1 });
+            let locate = match self.rng.below(4) {
+                0 => Locate::Directory,
+                1 => Locate::Update,
+                2 => Locate::Forwarding,
+                _ => Locate::Mailbox(id(self.rng.below(size as u64) as usize)),
+            };
+            let members = 1 + self.rng.below(3).saturating_sub(1) as u32;
+            self.wish(node, Wish::Spawn { home, name: None, grant, locate, members });
             return;
         }
         let born = self.truth.born.len() as u64;
@@ -423,6 +442,7 @@ impl World {
             Report::Killed => "report: killed",
             Report::GroupKilled(_) => "report: group killed",
             Report::GroupKilling(..) => "report: group being killed",
+            Report::News => "report: news",
             Report::Stored { .. } => "report: stored",
             Report::Thawed { .. } => "report: thawed",
             Report::AlreadyThawed => "report: already thawed",

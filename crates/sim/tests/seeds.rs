@@ -7,8 +7,13 @@ use sim::Marks;
 /// What must have happened at least once, or the seeds have shown nothing.
 const RARE: &[&str] = &[
     "a letter arrived",
+    "a correspondent told of a leave",
+    "a correspondent told of a place",
     "a letter denied",
+    "a letter passed on by a mailbox",
+    "a letter sent to a mailbox",
     "a letter to one that is down",
+    "a mailbox told of a place",
     "a message of a move lost",
     "a sender waits for credit",
     "a stream broke",

@@ -161,16 +161,27 @@ fn clang_moved_fifty_times_writes_the_same_object() {
         words.extend(arguments.split_whitespace().map(str::to_owned));
         words
     };
-    // At rest first: so all that is to be compiled is, and what is moved afterwards is a compiler that works.
-    let still = with("/src/still.o");
-    let still: Vec<&str> = ["run"].into_iter().chain(still.iter().map(String::as_str)).collect();
-    let said = ring.home.end(ring.home.begin(&ring.daemons[1], &still), &["run"]);
+    // A compiler that waits for its source is there for as long as each daemon needs to compile the compiler.
+    let waits =
+        with("/src/waits.o").iter().map(|word| word.replace("/src/in.c", "-")).collect::<Vec<_>>();
+    let waits: Vec<&str> =
+        ["run", "--name", "tour"].into_iter().chain(waits.iter().map(String::as_str)).collect();
+    let mut waiting = ring.home.begin_reading(&ring.daemons[0], &waits);
+    ring.until_running();
+    ring.tour(3);
+    drop(waiting.stdin.take());
+    let said = ring.home.end(waiting, &["run"]);
     assert_eq!(said.code, 0, "{said:?}");
+
     let moved = with("/src/moved.o");
     let running = ring.begin(&moved.iter().map(String::as_str).collect::<Vec<_>>());
     ring.until_running();
     ring.tour(50);
     let said = ring.home.end(running, &["run"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let still = with("/src/still.o");
+    let still: Vec<&str> = ["run"].into_iter().chain(still.iter().map(String::as_str)).collect();
+    let said = ring.home.end(ring.home.begin(&ring.daemons[1], &still), &["run"]);
     assert_eq!(said.code, 0, "{said:?}");
     let read = |name: &str| fs::read(work.join(name)).unwrap();
     println!("{} bytes of object file", read("still.o").len());

@@ -25,8 +25,8 @@ pub use codec::{Blob, DecodeError, MESSAGE_BYTES_MAX, WIRE_VERSION, decode, enco
 pub use hello::{Agreed, Channel, ClusterId, Format, Hello, HelloRefused, Versions};
 pub use ids::{CodeHash, Epoch, GroupId, Incarnation, NodeId, Offer, ParseIdError, Peer, Pid};
 pub use mail::{
-    Address, Correspondent, Got, Grant, LETTER_BYTES_MAX, Letters, Life, Mail, PIECE_BYTES_MAX,
-    Piece, Reason, Share, letter_cost,
+    Address, Correspondent, Got, Grant, LETTER_BYTES_MAX, Letters, Life, Locate, Mail,
+    PIECE_BYTES_MAX, Piece, Reason, Share, letter_cost,
 };
 pub use message::{
     AskId, CHUNK_BYTES_MAX, Envelope, Errand, Message, Moved, Refusal, Report, Stream, Ticket, Why,

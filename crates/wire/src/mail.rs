@@ -126,6 +126,23 @@ pub enum Grant {
     All,
 }
 
+/// How letters find the processes of a group when they move. All of these are hints: whoever they fail
+/// asks the registry.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub enum Locate {
+    /// Senders ask the registry when an address fails.
+    #[default]
+    Directory,
+    /// A process tells its correspondents before it moves, so that they hold their letters, and after.
+    Update,
+    /// A node that a process has left says for a while where it went.
+    Forwarding,
+    /// Letters go to a fixed node, which is told of each move and passes them on.
+    Mailbox(NodeId),
+}
+
 /// What travels with a process about its letters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Letters {
@@ -133,6 +150,8 @@ pub struct Letters {
     pub life: Life,
     /// To whom it may send.
     pub grant: Grant,
+    /// How letters find it.
+    pub locate: Locate,
     /// Everyone it has had to do with.
     pub correspondents: Vec<Correspondent>,
 }

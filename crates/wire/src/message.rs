@@ -9,7 +9,8 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Blob, Epoch, GroupId, Life, Mail, NodeId, Offer, Outcome, Peer, Pid, Reason, Reply, Request,
+    Address, Blob, Epoch, GroupId, Life, Mail, NodeId, Offer, Outcome, Peer, Pid, Reason, Reply,
+    Request,
 };
 
 /// The longest piece of output in one message.
@@ -178,6 +179,37 @@ pub enum Message {
         /// The epoch of the address that it was sent to.
         meant: Epoch,
     },
+    /// To a correspondent: this process is about to move, and letters had better wait until it is
+    /// heard of again. A hint.
+    Leaving {
+        /// Who is told.
+        to: Pid,
+        /// Who leaves.
+        pid: Pid,
+    },
+    /// To a correspondent: this process is there. A hint.
+    Place {
+        /// Who is told.
+        to: Pid,
+        /// Who is there.
+        pid: Pid,
+        /// Where.
+        at: Address,
+    },
+    /// To the mailbox of a process: it is there. A hint.
+    Moved {
+        /// Who is there.
+        pid: Pid,
+        /// Where.
+        at: Address,
+    },
+    /// To a mailbox, and on from it to where the receiver is: a letter with its sender's address.
+    Relay {
+        /// The sender's node.
+        origin: Peer,
+        /// The letter.
+        mail: Mail,
+    },
     /// To a correspondent: this process has ended, and takes nothing more.
     Down {
         /// Who is told.
@@ -341,6 +373,10 @@ impl Message {
             | Self::Acknowledged { pid, .. }
             | Self::Errand { pid, .. }
             | Self::Mail(Mail { to: pid, .. })
+            | Self::Relay { mail: Mail { to: pid, .. }, .. }
+            | Self::Leaving { pid, .. }
+            | Self::Place { pid, .. }
+            | Self::Moved { pid, .. }
             | Self::Astray { pid, .. }
             | Self::Down { pid, .. } => Some(*pid),
             Self::Ask { .. } | Self::Answer { .. } | Self::ErrandDone { .. } => None,
@@ -383,6 +419,10 @@ impl fmt::Display for Message {
             }
             Self::Mail(mail) => write!(f, "{mail}"),
             Self::Astray { to, pid, meant } => write!(f, "astray({pid}@{meant} for {to})"),
+            Self::Leaving { to, pid } => write!(f, "leaving({pid} for {to})"),
+            Self::Place { to, pid, at } => write!(f, "place({pid} {at} for {to})"),
+            Self::Moved { pid, at } => write!(f, "moved({pid} {at})"),
+            Self::Relay { origin, mail } => write!(f, "relay({mail} of {origin})"),
             Self::Down { to, pid, reason, .. } => write!(f, "down({pid} {reason} for {to})"),
         }
     }

@@ -138,7 +138,13 @@ pub(crate) async fn thaw(
         staged
     };
     let info = Info { name: None, moves: 0, ..papers.info };
-    let wish = Wish::Spawn { home: node.me.node, name: None, grant: wire::Grant::Own, members: 1 };
+    let wish = Wish::Spawn {
+        home: node.me.node,
+        name: None,
+        grant: wire::Grant::Own,
+        locate: wire::Locate::default(),
+        members: 1,
+    };
     let answer = node.events.wish(wish, Cargo::Copy(Box::new(staged), info));
     let pid = match answer.await.map_err(|_| ending())? {
         Answer::Report(Report::Spawned(pid)) => pid,

@@ -53,7 +53,7 @@ pub(crate) struct Driver {
     pub(crate) known: HashMap<Pid, Info>,
     /// The last move of processes that left here.
     pub(crate) last_moves: HashMap<Pid, api::MoveReport>,
-    roster: Roster,
+    pub(crate) roster: Roster,
     registry: NodeId,
     home: Option<Home>,
     messages: Arc<Messages>,

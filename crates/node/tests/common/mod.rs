@@ -154,6 +154,7 @@ impl Client {
             attached: true,
             stdin: false,
             others: Vec::new(),
+            locate: api::Locate::default(),
         };
         change(&mut request);
         let body = serde_json::to_vec(&request).unwrap();

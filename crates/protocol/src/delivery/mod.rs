@@ -14,12 +14,14 @@
 //! - `send`: the sender's guest, credit, and what is said and said again.
 //! - `receive`: order, repetition, the inbox's bounds.
 //! - `seek`: where a correspondent is, if its address fails.
+//! - `locate`: what is said of a move, and where a letter is tried first.
 //! - `ending`: how a process's end is told, after its last letter.
 //!
 //! While a process is muted nothing that it sends or has taken may be seen, and it takes nothing;
 //! early letters are held. Between two processes of one node a letter goes into the inbox directly.
 
 mod ending;
+mod locate;
 mod pair;
 mod receive;
 mod seek;
@@ -28,7 +30,7 @@ mod send;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
-use wire::{Address, Correspondent, Grant, Letters, Life, Pid, Reason};
+use wire::{Address, Correspondent, Grant, Letters, Life, Locate, Pid, Reason};
 
 pub(crate) use pair::Pair;
 pub(crate) use seek::Seek;
@@ -69,6 +71,7 @@ const TOMBS_MAX: usize = 16_384;
 pub(crate) struct Delivery {
     pub(crate) life: Life,
     pub(crate) grant: Grant,
+    pub(crate) locate: Locate,
     pub(crate) pairs: BTreeMap<Pid, Pair>,
     /// What letters cost that are not acknowledged.
     unacknowledged: u64,
@@ -89,6 +92,8 @@ pub(crate) struct Post {
     /// Pairs that have something to say.
     dirty: VecDeque<(Pid, Pid)>,
     pub(crate) seeks: BTreeMap<Pid, Seek>,
+    /// Where processes are that have left this node, or have their mailbox here.
+    places: BTreeMap<Pid, locate::Known>,
     tombs: BTreeMap<Pid, Reason>,
     tombs_in_order: VecDeque<(Instant, Pid)>,
 }
@@ -124,6 +129,7 @@ impl Default for Delivery {
         Self {
             life: Life(1),
             grant: Grant::Own,
+            locate: Locate::default(),
             pairs: BTreeMap::new(),
             unacknowledged: 0,
             inbox: 0,
@@ -138,7 +144,8 @@ impl Default for Delivery {
 impl Delivery {
     /// What an image brought.
     pub(crate) fn restored(letters: Letters) -> Self {
-        let mut delivery = Self { life: letters.life, grant: letters.grant, ..Self::default() };
+        let (life, grant, locate) = (letters.life, letters.grant, letters.locate);
+        let mut delivery = Self { life, grant, locate, ..Self::default() };
         for correspondent in letters.correspondents.into_iter().take(CORRESPONDENTS_MAX) {
             let pid = correspondent.pid;
             let pair = Pair::restored(correspondent);
@@ -154,7 +161,8 @@ impl Delivery {
         let pairs = self.pairs.iter();
         let correspondents: Vec<Correspondent> =
             pairs.map(|(pid, pair)| pair.correspondent(*pid)).collect();
-        Letters { life: self.life, grant: self.grant.clone(), correspondents }
+        let (life, grant, locate) = (self.life, self.grant.clone(), self.locate);
+        Letters { life, grant, locate, correspondents }
     }
 
     /// The pair with `other`, if there is one or room for one.
@@ -233,6 +241,7 @@ impl Machine {
 
     /// A process may speak and take again: it has arrived, was resumed or released.
     pub(crate) fn mail_goes_on(&mut self, now: Instant, pid: Pid) {
+        self.tell_arrived(now, pid);
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let mut others = Vec::new();
         for (other, pair) in &mut process.delivery.pairs {

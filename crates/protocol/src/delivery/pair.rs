@@ -7,7 +7,7 @@ use wire::{
     Address, Correspondent, Got, Life, PIECE_BYTES_MAX, Pid, Piece, Reason, Share, letter_cost,
 };
 
-use super::{FREE_CREDIT, WINDOW};
+use super::{FREE_CREDIT, WINDOW, newer};
 use crate::Instant;
 
 /// How many bytes and pieces go into one message: few enough that nobody waits long behind them.
@@ -27,6 +27,8 @@ pub(crate) struct Pair {
     pub(crate) down: Option<Reason>,
     /// Since when, at least, it is no more.
     pub(crate) over_since: Option<Instant>,
+    /// It has said that it moves: letters wait until then, or until it is heard of.
+    pub(crate) held_until: Option<Instant>,
     /// Whether it is among those that have something to say.
     pub(crate) dirty: bool,
 }
@@ -241,6 +243,14 @@ impl In {
 }
 
 impl Pair {
+    /// The other is there, unless something newer is known.
+    pub(crate) fn heard_at(&mut self, at: Address) {
+        if newer(self.at, at) {
+            self.at = Some(at);
+            self.held_until = None;
+        }
+    }
+
     pub(crate) fn restored(of: Correspondent) -> Self {
         let mut out = Out { next: of.acknowledged, ..Out::default() };
         for share in of.letters {

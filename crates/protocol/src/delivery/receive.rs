@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use wire::{Address, Got, Mail, Peer, Pid, Piece, Share, letter_cost};
 
 use super::pair::{In, piece_bytes};
-use super::{EARLY_BYTES_MAX, EARLY_MAX, INBOX_COST_MAX, WINDOW, newer};
+use super::{EARLY_BYTES_MAX, EARLY_MAX, INBOX_COST_MAX, WINDOW};
 use crate::process::Phase;
 use crate::{Instant, Machine, Output, Rule};
 
@@ -28,7 +28,7 @@ impl Machine {
             }
             return match self.post.tombs.get(&pid).copied() {
                 Some(reason) => self.say_down(from, mail.from, pid, wire::Life(0), reason, 0),
-                None => self.say_astray(from, &mail),
+                None => self.forward(now, from, &mail),
             };
         };
         let address = Address { epoch: mail.epoch, peer: from };
@@ -57,9 +57,7 @@ impl Machine {
         let final_word = self.rules.keep(Rule::DownIsFinal);
         let Some(process) = self.processes.get_mut(&mail.to) else { return };
         let Some(pair) = process.delivery.pair(now, mail.from) else { return };
-        if newer(pair.at, address) {
-            pair.at = Some(address);
-        }
+        pair.heard_at(address);
         if mail.pieces.is_empty() && !mail.ask {
             return;
         }

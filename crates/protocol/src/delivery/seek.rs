@@ -11,7 +11,6 @@ use alloc::vec::Vec;
 
 use wire::{Address, Epoch, Location, Owner, Peer, Pid, Reason, Reply, Request, Standing};
 
-use super::newer;
 use crate::asks::Purpose;
 use crate::machine::{RETRY, Timer};
 use crate::{Instant, Machine, Rule, Span};
@@ -48,8 +47,18 @@ impl Machine {
     pub(crate) fn astray(&mut self, now: Instant, from: Peer, pid: Pid, other: Pid, meant: Epoch) {
         let wrong = Address { epoch: meant, peer: from };
         let asks = self.rules.keep(Rule::AstrayAsks);
+        let mailbox = self.mailbox(pid, other);
         let Some(pair) = self.pair_of(pid, other) else { return };
-        if pair.at != Some(wrong) || pair.closed.is_some() {
+        if pair.closed.is_some() {
+            return;
+        }
+        if pair.at != Some(wrong) {
+            if mailbox == Some(from) {
+                // It knows no better: the next best is where it was, or what the registry knows.
+                pair.out.tries = 1;
+                pair.out.rewind();
+                self.soil(pid, other);
+            }
             return;
         }
         pair.at = None;
@@ -125,9 +134,7 @@ impl Machine {
         self.post.seeks.remove(&other);
         for pid in seekers {
             if let Some(pair) = self.pair_of(pid, other) {
-                if newer(pair.at, at) {
-                    pair.at = Some(at);
-                }
+                pair.heard_at(at);
                 pair.out.rewind();
                 self.soil(pid, other);
             }

@@ -1,8 +1,10 @@
 //! The sender's side: a guest's letter, credit, and what is said and said again.
 
-use wire::{Address, Got, LETTER_BYTES_MAX, Mail, Message, Peer, Pid, Share, letter_cost};
+use alloc::vec::Vec;
 
-use super::{MaySend, UNACKNOWLEDGED_COST_MAX, Unsendable, newer};
+use wire::{Address, Epoch, Got, LETTER_BYTES_MAX, Mail, Message, Peer, Pid, Share, letter_cost};
+
+use super::{MaySend, UNACKNOWLEDGED_COST_MAX, Unsendable};
 use crate::machine::{RETRY, Timer};
 use crate::process::Phase;
 use crate::{Instant, Machine, Output, Rule, Span};
@@ -12,6 +14,15 @@ const TRIES_BEFORE_SEEKING: u32 = 2;
 
 /// What is said in vain is said half as often each time, down to once in this many retries.
 const BACKOFF_MAX: u32 = 3;
+
+/// How a letter goes.
+#[derive(Clone, Copy)]
+struct Way {
+    /// Where its receiver is said to be; of one that nobody knows of but its mailbox, that.
+    to: Address,
+    /// By way of this node.
+    mailbox: Option<Peer>,
+}
 
 impl Machine {
     /// Whether a guest may send so many bytes to `to` now. What this allows,
@@ -104,9 +115,7 @@ impl Machine {
         from.inbox = from.inbox.saturating_add(cost);
         from.promised = from.allowed();
         let allowed = from.promised;
-        if newer(pair.at, here(epochs.0)) {
-            pair.at = Some(here(epochs.0));
-        }
+        pair.heard_at(here(epochs.0));
         receiver.delivery.inbox = receiver.delivery.inbox.saturating_add(cost);
         // The sender's side.
         let sender = self.processes.get_mut(&pid).expect("seen above");
@@ -115,9 +124,7 @@ impl Machine {
         };
         pair.out.skip(letter);
         pair.out.allowed = pair.out.allowed.max(allowed);
-        if newer(pair.at, here(epochs.1)) {
-            pair.at = Some(here(epochs.1));
-        }
+        pair.heard_at(here(epochs.1));
         if pair.out.is_spent() {
             // Either may be elsewhere when there is room again, and the word of it may be lost.
             self.soil(pid, to);
@@ -140,8 +147,8 @@ impl Machine {
             // Nothing to say, but maybe something to ask for later: credit.
             return self.arm_pair(now, pid, other);
         }
-        match self.destination(pid, other) {
-            Some(to) => self.say_pair(pid, other, to),
+        match self.destination(now, pid, other) {
+            Some(way) => self.say_pair(now, pid, other, way),
             // Whoever waits for an acknowledgement asks for it again.
             None if open && !self.incoming.contains_key(&other) => self.seek(now, pid, other),
             None => (),
@@ -150,24 +157,34 @@ impl Machine {
     }
 
     /// Where to say it. `None` if nobody knows, or if it is just arriving here.
-    fn destination(&mut self, pid: Pid, other: Pid) -> Option<Address> {
+    fn destination(&mut self, now: Instant, pid: Pid, other: Pid) -> Option<Way> {
         let me = self.config.me;
         if let Some(there) = self.processes.get(&other) {
-            return Some(Address { epoch: there.epoch, peer: me });
+            let to = Address { epoch: there.epoch, peer: me };
+            return Some(Way { to, mailbox: None });
         }
-        let at = self.pair_of(pid, other)?.at?;
-        (at.peer != me && !self.gone(at.peer)).then_some(at)
+        let at = self.pair_of(pid, other)?.at;
+        let at = at.filter(|at| at.peer != me && !self.gone(at.peer));
+        let mailbox = self.mailbox(pid, other);
+        if mailbox == Some(me) {
+            let to = self.known_place(now, other).or(at)?;
+            return Some(Way { to, mailbox: None });
+        }
+        let nowhere = mailbox.map(|peer| Address { epoch: Epoch(0), peer });
+        Some(Way { to: at.or(nowhere)?, mailbox })
     }
 
-    fn say_pair(&mut self, pid: Pid, other: Pid, to: Address) {
+    fn say_pair(&mut self, now: Instant, pid: Pid, other: Pid, way: Way) {
+        let Way { to, mailbox } = way;
+        let held = self.is_held(now, pid, other);
         let keeps = self.rules.keep(Rule::KeepUnacknowledged);
         let early_counts = !self.rules.keep(Rule::InboxThenAcknowledged);
         loop {
             let Some(process) = self.processes.get_mut(&pid) else { return };
             let (life, epoch) = (process.delivery.life, process.epoch);
             let Some(pair) = process.delivery.pairs.get_mut(&other) else { return };
-            let (first, pieces) = pair.out.unsaid();
-            let ask = core::mem::take(&mut pair.out.ask);
+            let (first, pieces) = if held { (0, Vec::new()) } else { pair.out.unsaid() };
+            let ask = !held && core::mem::take(&mut pair.out.ask);
             let from = &mut pair.from;
             let got = core::mem::take(&mut from.owed).then(|| Got {
                 life: from.life,
@@ -180,8 +197,14 @@ impl Machine {
                 break;
             }
             let meant = to.epoch;
+            let by_mailbox = mailbox.filter(|_| !pieces.is_empty() || ask);
             let mail = Mail { from: pid, life, epoch, to: other, meant, first, pieces, ask, got };
-            self.send(to.peer, Message::Mail(mail));
+            match by_mailbox {
+                Some(mailbox) => {
+                    self.send(mailbox, Message::Relay { origin: self.config.me, mail });
+                }
+                None => self.send(to.peer, Message::Mail(mail)),
+            }
         }
         if !keeps && let Some(process) = self.processes.get_mut(&pid) {
             let waited = process.delivery.pairs.get_mut(&other).map_or(0, |pair| pair.out.clear());
@@ -214,6 +237,11 @@ impl Machine {
         if pair.closed.is_some() {
             return;
         }
+        if self.is_held(now, pid, other) {
+            return self.arm_pair(now, pid, other);
+        }
+        let Some(pair) = self.pair_of(pid, other) else { return };
+        let out = &mut pair.out;
         if !out.is_empty() {
             out.rewind();
         } else if out.is_spent() && probes {
@@ -240,9 +268,7 @@ impl Machine {
         let Some(pair) = process.delivery.pairs.get_mut(&other) else { return };
         let spent = pair.out.is_spent();
         let done = pair.out.acknowledge(got);
-        if newer(pair.at, from) {
-            pair.at = Some(from);
-        }
+        pair.heard_at(from);
         let room = spent && !pair.out.is_spent();
         process.delivery.unacknowledged -= done;
         let room = room || (full && process.delivery.unacknowledged < UNACKNOWLEDGED_COST_MAX);

@@ -143,6 +143,7 @@ impl Program {
             attached: true,
             stdin: false,
             others: Vec::new(),
+            locate: api::Locate::default(),
         }
     }
 }

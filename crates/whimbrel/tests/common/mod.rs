@@ -171,6 +171,13 @@ impl Home {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
+    /// Begins a command at a daemon that reads what it is given, and waits for it until then.
+    pub fn begin_reading(&self, at: &Daemon, words: &[&str]) -> Child {
+        let mut command = self.command(&[]);
+        command.arg("--node").arg(&at.data).args(words).stdin(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     /// Says words to a daemon, and waits for what comes of it.
     pub fn say(&self, at: &Daemon, words: &[&str]) -> Said {
         self.end(self.begin(at, words), words)
