@@ -60,13 +60,13 @@ impl Ring {
     }
 
     /// Moves it on around the ring, so many times.
-    fn tour(&self, moves: usize) {
+    fn tour(&self, name: &str, moves: usize) {
         let since = Instant::now();
         let mut pauses = Vec::new();
         for turn in 1..=moves {
             let to = &self.daemons[turn % self.daemons.len()].name;
-            let words = ["move", "tour", "--to", to, "-o", "json"];
-            let said = self.home.say(&self.daemons[0], &words);
+            let words = ["move", name, "--to", to, "-o", "json"];
+            let said = self.home.say_patiently(&self.daemons[0], &words);
             assert_eq!(said.code, 0, "move {turn} of {moves}: {said:?}");
             let report: serde_json::Value = serde_json::from_str(&said.out).unwrap();
             assert_eq!(report["to"], to.as_str());
@@ -82,9 +82,9 @@ impl Ring {
     }
 
     /// Waits until the program is there to be moved.
-    fn until_running(&self) {
+    fn until_running(&self, name: &str) {
         let since = Instant::now();
-        while self.home.say(&self.daemons[0], &["inspect", "tour"]).code != 0 {
+        while self.home.say(&self.daemons[0], &["inspect", name]).code != 0 {
             assert!(since.elapsed() < common::LONG, "it does not start");
         }
     }
@@ -117,8 +117,8 @@ fn cpython(moves: usize) {
     let asked = with("0");
     let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
     let running = ring.begin(&asked);
-    ring.until_running();
-    ring.tour(moves);
+    ring.until_running("tour");
+    ring.tour("tour", moves);
     fs::write(stop.join("stop"), "").unwrap();
     let moved = ring.home.end(running, &["run"]);
     assert_eq!(moved.code, 0, "{moved:?}");
@@ -165,18 +165,18 @@ fn clang_moved_fifty_times_writes_the_same_object() {
     let waits =
         with("/src/waits.o").iter().map(|word| word.replace("/src/in.c", "-")).collect::<Vec<_>>();
     let waits: Vec<&str> =
-        ["run", "--name", "tour"].into_iter().chain(waits.iter().map(String::as_str)).collect();
+        ["run", "--name", "waits"].into_iter().chain(waits.iter().map(String::as_str)).collect();
     let mut waiting = ring.home.begin_reading(&ring.daemons[0], &waits);
-    ring.until_running();
-    ring.tour(3);
+    ring.until_running("waits");
+    ring.tour("waits", 3);
     drop(waiting.stdin.take());
     let said = ring.home.end(waiting, &["run"]);
     assert_eq!(said.code, 0, "{said:?}");
 
     let moved = with("/src/moved.o");
     let running = ring.begin(&moved.iter().map(String::as_str).collect::<Vec<_>>());
-    ring.until_running();
-    ring.tour(50);
+    ring.until_running("tour");
+    ring.tour("tour", 50);
     let said = ring.home.end(running, &["run"]);
     assert_eq!(said.code, 0, "{said:?}");
     let still = with("/src/still.o");
@@ -207,8 +207,8 @@ fn a_program_goes_to_a_daemon_with_another_machine_code_and_back() {
     let pi = ring.home.file("pi.wasm", programs::PI);
     let pi = pi.to_str().unwrap();
     let running = ring.begin(&[pi, "--", "12000"]);
-    ring.until_running();
-    ring.tour(12);
+    ring.until_running("tour");
+    ring.tour("tour", 12);
     let moved = ring.home.end(running, &["run"]);
     let still = ring.home.say(&ring.daemons[1], &["run", pi, "--", "12000"]);
     assert_eq!(moved.code, 0, "{moved:?}");

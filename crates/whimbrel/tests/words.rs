@@ -21,8 +21,8 @@ impl Case {
         self.home.path()
     }
 
-    /// Runs the command and compares: exit code, standard output, standard error.
-    fn check(&self, line: &str, expected: Expect) {
+    /// Runs the command: exit code, and standard output before standard error.
+    fn run(&self, line: &str) -> (i32, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_whimbrel"))
             .args(line.split_whitespace())
             .current_dir(self.path())
@@ -34,12 +34,13 @@ impl Case {
         let text = |bytes: &[u8]| {
             String::from_utf8_lossy(bytes).replace(&*self.path().to_string_lossy(), "HOME")
         };
-        expected.assert_eq(&format!(
-            "{}\n{}{}",
-            output.status.code().unwrap(),
-            text(&output.stdout),
-            text(&output.stderr)
-        ));
+        (output.status.code().unwrap(), text(&output.stdout) + &text(&output.stderr))
+    }
+
+    /// Runs the command and compares.
+    fn check(&self, line: &str, expected: Expect) {
+        let (code, said) = self.run(line);
+        expected.assert_eq(&format!("{code}\n{said}"));
     }
 }
 
@@ -237,4 +238,34 @@ fn completions_are_for_every_shell() {
         let script = String::from_utf8(output.stdout).unwrap();
         assert!(script.contains("transform") && script.contains("stub-missing"), "{shell}");
     }
+}
+
+#[test]
+fn a_group_of_two_talks_however_its_members_are_found() {
+    let case = Case::new();
+    let [ping, pong] = ["ping", "pong"].map(|name| programs::guest(name).unwrap());
+    let group = format!("{} 100 || {}", ping.display(), pong.display());
+    for way in ["directory", "update", "forwarding", "mailbox"] {
+        let (code, out) = case.run(&format!("run --locate {way} {group}"));
+        // Two programs write to one terminal: whole lines, in an order of their own.
+        let mut lines: Vec<&str> = out.lines().collect();
+        assert_eq!((code, lines.last().is_some()), (0, true), "{way}: {out}");
+        lines.sort_unstable();
+        assert_eq!(lines.len(), 12, "{way}: {out}");
+        assert!(lines.contains(&"100") && lines.contains(&"100 sent back"), "{way}: {out}");
+    }
+    case.check(
+        &format!("run --locate mailbox@osprey {group}"),
+        expect![[r#"
+        68
+          × No member is called `osprey`.
+          help: `whimbrel nodes` lists the members
+    "#]],
+    );
+    case.check(&format!("run --locate telepathy {group}"), expect![[r#"
+        2
+        error: invalid value 'telepathy' for '--locate <directory|update|forwarding|mailbox[@NODE]>': `telepathy` is no way to find a process: directory, update, forwarding, mailbox or mailbox@NODE
+
+        For more information, try '--help'.
+    "#]]);
 }

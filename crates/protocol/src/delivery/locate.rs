@@ -197,3 +197,89 @@ impl Machine {
         until.is_some_and(|until| now < until || !ends)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use wire::{Epoch, Life};
+
+    use super::*;
+    use crate::Output;
+    use crate::testing::{drain, machine, peer, pid};
+
+    const THERE: u32 = 3;
+
+    fn at(epoch: u64) -> Address {
+        Address { epoch: Epoch(epoch), peer: peer(THERE) }
+    }
+
+    /// A question of process 8 to process 7, which was meant for an address of this epoch.
+    fn mail(meant: u64) -> Mail {
+        Mail {
+            from: pid(8),
+            life: Life(1),
+            epoch: Epoch(0),
+            to: pid(7),
+            meant: Epoch(meant),
+            first: 0,
+            pieces: vec![],
+            ask: true,
+            got: None,
+        }
+    }
+
+    fn said(machine: &mut Machine) -> Vec<(Peer, Message)> {
+        let sent = |output| match output {
+            Output::Send(to, message) => Some((to, message)),
+            _ => None,
+        };
+        drain(machine).into_iter().filter_map(sent).collect()
+    }
+
+    fn astray(meant: u64) -> (Peer, Message) {
+        (peer(2), Message::Astray { to: pid(8), pid: pid(7), meant: Epoch(meant) })
+    }
+
+    #[test]
+    fn a_forwarder_says_where_it_went_for_as_long_as_someone_wants_to_know() {
+        let mut machine = machine(1);
+        let mut now = machine.now;
+        machine.leave_forwarder(now, pid(7), Locate::Forwarding, at(2));
+        drain(&mut machine);
+        let place = (peer(2), Message::Place { to: pid(8), pid: pid(7), at: at(2) });
+        for _ in 0..3 {
+            machine.mail_arrived(now, peer(2), mail(1));
+            assert_eq!(said(&mut machine), [place.clone()]);
+            now = now + Span(LEASE.0 - 1);
+        }
+        // Who knows that has come here for nothing.
+        machine.mail_arrived(now, peer(2), mail(2));
+        assert_eq!(said(&mut machine), [astray(2)]);
+        machine.mail_arrived(now + LEASE, peer(2), mail(1));
+        assert_eq!(said(&mut machine), [astray(1)]);
+        // Under another strategy nothing is left behind.
+        machine.leave_forwarder(now, pid(7), Locate::Directory, at(2));
+        machine.mail_arrived(now, peer(2), mail(1));
+        assert_eq!(said(&mut machine), [astray(1)]);
+    }
+
+    #[test]
+    fn a_mailbox_passes_letters_on_once() {
+        let mut machine = machine(1);
+        let now = machine.now;
+        drain(&mut machine);
+        machine.relayed(now, peer(2), peer(2), mail(0));
+        assert_eq!(said(&mut machine), [astray(0)], "it has not heard of it");
+        machine.moved(now, pid(7), at(2));
+        // An older word comes late.
+        machine.moved(now, pid(7), Address { epoch: Epoch(1), peer: peer(4) });
+        machine.relayed(now + LEASE, peer(2), peer(2), mail(0));
+        let passed_on = Message::Relay { origin: peer(2), mail: mail(2) };
+        assert_eq!(said(&mut machine), [(peer(THERE), passed_on)]);
+        // What another mailbox has passed on to here goes no further: its sender hears.
+        machine.relayed(now, peer(4), peer(2), mail(0));
+        let place = Message::Place { to: pid(8), pid: pid(7), at: at(2) };
+        assert_eq!(said(&mut machine), [(peer(2), place)]);
+    }
+}

@@ -198,8 +198,18 @@ impl Home {
         self.end(command.spawn().unwrap(), words)
     }
 
+    /// Says words to a daemon that may have much to compile before it answers.
+    pub fn say_patiently(&self, at: &Daemon, words: &[&str]) -> Said {
+        self.end_within(LONG, self.begin(at, words), words)
+    }
+
     /// Waits for the end of a command; one that takes too long fails the test.
     pub fn end(&self, child: Child, words: &[&str]) -> Said {
+        let patience = if words.contains(&"run") { LONG } else { PATIENCE };
+        self.end_within(patience, child, words)
+    }
+
+    fn end_within(&self, patience: Duration, child: Child, words: &[&str]) -> Said {
         let id = Pid::from_child(&child);
         let (done, wait) = mpsc::channel();
         let waiting = std::thread::spawn(move || {
@@ -207,7 +217,6 @@ impl Home {
             let _ = done.send(());
             output
         });
-        let patience = if words.contains(&"run") { LONG } else { PATIENCE };
         let late = wait.recv_timeout(patience).is_err();
         if late {
             let _ = kill_process(id, Signal::KILL);
