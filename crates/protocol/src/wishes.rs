@@ -413,6 +413,7 @@ impl Machine {
         }
         self.report_here(ticket, Report::Spawned(pid));
         for member in members {
+            self.tell_arrived(now, member);
             self.flush(now, member);
         }
     }

@@ -50,7 +50,7 @@ impl Machine {
         self.tell_correspondents(pid, |to, _| Message::Leaving { to, pid });
     }
 
-    /// A process may speak again: it has arrived, or stays.
+    /// A process may speak, or speak again: it was born, has arrived, or stays.
     pub(crate) fn tell_arrived(&mut self, now: Instant, pid: Pid) {
         self.post.places.remove(&pid);
         self.tell_correspondents(pid, |to, at| Message::Place { to, pid, at });
@@ -250,7 +250,7 @@ mod tests {
         let place = (peer(2), Message::Place { to: pid(8), pid: pid(7), at: at(2) });
         for _ in 0..3 {
             machine.mail_arrived(now, peer(2), mail(1));
-            assert_eq!(said(&mut machine), [place.clone()]);
+            assert_eq!(said(&mut machine), core::slice::from_ref(&place));
             now = now + Span(LEASE.0 - 1);
         }
         // Who knows that has come here for nothing.
