@@ -364,25 +364,25 @@ mod tests {
             last_move: None,
         };
         expect![[r#"
-            process    k3x9.0
-            name       -
-            program    pi.wasm
-            arguments  1000
-            node       heron
-            state      waits for input
-            age        1 min 1 s
-            output     1002 B
-            memory     17.3 MiB of 256 MiB
-            computed   59.0 s
-            moves      12
-            epoch      13
-            located by forwarding
-            code       0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b
-            variable   LANG=C
-                       A=b
-            directory  /srv as /data (2 open, read only)
-            stack      read
-                       main"#]]
+            process     k3x9.0
+            name        -
+            program     pi.wasm
+            arguments   1000
+            node        heron
+            state       waits for input
+            age         1 min 1 s
+            output      1002 B
+            memory      17.3 MiB of 256 MiB
+            computed    59.0 s
+            moves       12
+            epoch       13
+            located by  forwarding
+            code        0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b
+            variable    LANG=C
+                        A=b
+            directory   /srv as /data (2 open, read only)
+            stack       read
+                        main"#]]
         .assert_eq(&pairs(&process_pairs(&process)));
     }
 }
