@@ -21,7 +21,7 @@ use transform::abi;
 use wasmtime::StoreLimits;
 use wire::{Epoch, Pid};
 
-use crate::mail::{Incoming, Mail, Outgoing, Received, Took, Unsent};
+use crate::mail::{Incoming, Mail, Order, Outgoing, Received, Took, Unsent};
 use crate::raw::Control;
 use crate::wasi::{Blocked, View, Wasi};
 use crate::{Code, Event, EventSink, Outcome, Stream};
@@ -295,7 +295,26 @@ impl World {
     ///
     /// [`Unsent`]; if it is [`Unsent::Full`], the call blocks on [`Wait::SendRoom`].
     pub fn send(&mut self, to: Pid, bytes: &[u8]) -> Result<(), Unsent> {
-        self.shared.send(self.pid, to, bytes)
+        self.shared.send(self.pid, to, Order::Message, bytes)
+    }
+
+    /// Has the end of a process put into the inbox as news when it comes, once; at once, if it has come. Watched twice
+    /// is watched once.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsent::Denied`] and [`Unsent::Full`], as for [`World::send`].
+    pub fn watch(&mut self, of: Pid) -> Result<(), Unsent> {
+        self.shared.send(self.pid, of, Order::Watch, &[])
+    }
+
+    /// Watches no longer. News that is in the inbox stays there.
+    ///
+    /// # Errors
+    ///
+    /// As for [`World::watch`].
+    pub fn unwatch(&mut self, of: Pid) -> Result<(), Unsent> {
+        self.shared.send(self.pid, of, Order::Unwatch, &[])
     }
 
     /// Takes the first message from the inbox, if it is not longer than this.
@@ -444,14 +463,18 @@ impl Outside {
         self.changed.notify_all();
     }
 
-    fn send(&self, pid: Pid, to: Pid, bytes: &[u8]) -> Result<(), Unsent> {
+    fn send(&self, pid: Pid, to: Pid, order: Order, bytes: &[u8]) -> Result<(), Unsent> {
         let mut state = self.state();
-        state.mail.may_send(pid.group, to, bytes.len())?;
+        match state.mail.may_send(pid.group, to, bytes.len()) {
+            // Nothing can be sent there, but that it has ended can be told.
+            Err(Unsent::Gone) if order != Order::Message => (),
+            may => may?,
+        }
         if !state.mail.has_send_room(to, bytes.len()) {
             return Err(Unsent::Full);
         }
         let had_sent = state.mail.has_sent();
-        state.mail.send(to, bytes);
+        state.mail.send(to, order, bytes);
         if !had_sent && !state.held {
             self.say(pid, Event::Sent);
         }

@@ -61,7 +61,7 @@ pub use frozen::{Frozen, ImageWriter, Stamp};
 pub use host::{INPUT_BYTES_MAX, Input, OUTPUT_BYTES_MAX, Wait, World, now};
 pub use mail::{
     INBOX_BYTES_MAX, Incoming, MESSAGE_BYTES_EXTRA, MESSAGE_BYTES_MAX, OUTBOX_BYTES_EACH_MAX,
-    OUTBOX_BYTES_MAX, Outgoing, Received, Took, Unsent, What,
+    OUTBOX_BYTES_MAX, Order, Outgoing, Received, Took, Unsent, What,
 };
 pub use plain::{Plain, PlainCode, Ran};
 pub use process::{Process, Stats, Status};

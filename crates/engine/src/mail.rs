@@ -54,10 +54,23 @@ pub struct Incoming {
 /// What lies in an outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
-    /// Whom it is for.
+    /// Whom it is for, or about.
     pub to: Pid,
-    /// Its content.
+    /// What it is.
+    pub order: Order,
+    /// Its content; only messages have any.
     pub bytes: Share,
+}
+
+/// What the node is to do with what lies in an outbox. All of it goes the one way, so that it is done in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// Carry a message there.
+    Message,
+    /// Put the news of its end into the inbox, when it comes.
+    Watch,
+    /// Do so no longer.
+    Unwatch,
 }
 
 /// Whether something in an inbox was sent, or is news of a process that is watched.
@@ -147,7 +160,7 @@ struct Saved {
     /// With the lengths of the contents, which follow one after the other: first these …
     inbox: Vec<(Pid, What, u32)>,
     /// … then these.
-    outbox: Vec<(Pid, u32)>,
+    outbox: Vec<(Pid, Order, u32)>,
 }
 
 impl Mail {
@@ -269,12 +282,12 @@ impl Mail {
         (each <= OUTBOX_BYTES_EACH_MAX && all <= OUTBOX_BYTES_MAX) || self.gone.contains(&to)
     }
 
-    pub(crate) fn send(&mut self, to: Pid, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, to: Pid, order: Order, bytes: &[u8]) {
         self.deadline = None;
         self.outbox_bytes += weight(bytes);
         *self.outbox_each.entry(to).or_default() += weight(bytes);
         self.sent += 1;
-        self.outbox.push_back(Outgoing { to, bytes: bytes.into() });
+        self.outbox.push_back(Outgoing { to, order, bytes: bytes.into() });
     }
 
     /// A process has ended: it is sent nothing any more.
@@ -319,7 +332,7 @@ impl Mail {
             deadline: self.deadline,
             took: self.took.iter().map(|(pid, took)| (*pid, *took)).collect(),
             inbox: inbox.map(|m| (m.from, m.what, length(&m.bytes))).collect(),
-            outbox: self.outbox.iter().map(|m| (m.to, length(&m.bytes))).collect(),
+            outbox: self.outbox.iter().map(|m| (m.to, m.order, length(&m.bytes))).collect(),
         };
         let mut bytes = postcard::to_extend(&saved, vec![]);
         let bytes = bytes.as_mut().expect("plain data of known lengths is always written");
@@ -348,12 +361,12 @@ impl Mail {
                 return Err("more messages than an inbox holds");
             }
         }
-        for (to, length) in outbox {
+        for (to, order, length) in outbox {
             let content = content(length)?;
             if !mail.has_send_room(to, content.len()) {
                 return Err("more messages than an outbox holds");
             }
-            mail.send(to, content);
+            mail.send(to, order, content);
         }
         if !contents.is_empty() {
             return Err("bytes are left over");
@@ -414,7 +427,8 @@ mod tests {
             assert!(mail.deliver(message(text.as_bytes())));
         }
         assert_eq!(mail.read(4), b"mess");
-        mail.send(PEER, b"four");
+        mail.send(PEER, Order::Message, b"four");
+        mail.send(PEER, Order::Watch, b"");
         mail.deadline = Some(7);
         mail
     }
@@ -489,7 +503,7 @@ mod tests {
         for index in 0..4 {
             for _ in 0..2 {
                 assert!(mail.has_send_room(to(index), half.len()));
-                mail.send(to(index), &half);
+                mail.send(to(index), Order::Message, &half);
             }
             assert!(!mail.has_send_room(to(index), 0));
         }
@@ -505,7 +519,7 @@ mod tests {
     fn what_is_left_for_one_is_not_overtaken() {
         let mut mail = none();
         for (index, text) in [(1, "a"), (2, "b"), (1, "cc"), (2, "d"), (1, "e")] {
-            mail.send(Pid { index, ..PEER }, text.as_bytes());
+            mail.send(Pid { index, ..PEER }, Order::Message, text.as_bytes());
         }
         let carry = |mail: &mut Mail, takes: &dyn Fn(&Outgoing) -> bool| {
             let mut taken = String::new();

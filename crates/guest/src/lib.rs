@@ -144,6 +144,25 @@ pub fn try_send(to: Pid, bytes: &[u8]) -> Result<(), SendError> {
     send_within(Duration::ZERO, to, bytes)
 }
 
+/// Watches a process: when it ends, [`What::Down`] comes, once, after the last of its messages; at once, if it has ended
+/// or never was. Watched twice is watched once.
+///
+/// # Errors
+///
+/// [`SendError::Denied`] alone.
+pub fn monitor(of: Pid) -> Result<(), SendError> {
+    sent(sys::monitor(of))
+}
+
+/// Watches it no longer. News of it that has come already is still received.
+///
+/// # Errors
+///
+/// [`SendError::Denied`] alone.
+pub fn demonitor(of: Pid) -> Result<(), SendError> {
+    sent(sys::demonitor(of))
+}
+
 /// Takes the next message. Waits, if there is none.
 #[must_use]
 pub fn receive() -> Message {

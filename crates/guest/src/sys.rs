@@ -64,6 +64,14 @@ pub(crate) fn send(to: Pid, bytes: &[u8], timeout: i64) -> Code {
     host::send(to, bytes, timeout)
 }
 
+pub(crate) fn monitor(of: Pid) -> Code {
+    host::monitor(of)
+}
+
+pub(crate) fn demonitor(of: Pid) -> Code {
+    host::demonitor(of)
+}
+
 pub(crate) fn receive(buffer: &mut [u8], timeout: i64) -> (Code, Info) {
     let mut info = Info::default();
     (host::receive(&mut info, buffer, timeout), info)
@@ -91,6 +99,8 @@ mod host {
                 length: usize,
                 timeout: i64,
             ) -> Code;
+            pub(super) fn monitor(group: u64, index: u32) -> Code;
+            pub(super) fn demonitor(group: u64, index: u32) -> Code;
             pub(super) fn receive(
                 info_at: *mut Info,
                 at: *mut u8,
@@ -124,6 +134,16 @@ mod host {
         unsafe { import::send(to.group, to.index, bytes.as_ptr(), bytes.len(), timeout) }
     }
 
+    pub(super) fn monitor(of: Pid) -> Code {
+        // SAFETY: no address is passed.
+        unsafe { import::monitor(of.group, of.index) }
+    }
+
+    pub(super) fn demonitor(of: Pid) -> Code {
+        // SAFETY: no address is passed.
+        unsafe { import::demonitor(of.group, of.index) }
+    }
+
     pub(super) fn receive(info: &mut Info, buffer: &mut [u8], timeout: i64) -> Code {
         // SAFETY: the host writes at most as many bytes as the slice has, and one record.
         unsafe { import::receive(info, buffer.as_mut_ptr(), buffer.len(), timeout) }
@@ -152,6 +172,14 @@ mod host {
     }
 
     pub(super) fn send(_: Pid, _: &[u8], _: i64) -> Code {
+        nobody()
+    }
+
+    pub(super) fn monitor(_: Pid) -> Code {
+        nobody()
+    }
+
+    pub(super) fn demonitor(_: Pid) -> Code {
         nobody()
     }
 

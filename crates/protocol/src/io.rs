@@ -120,6 +120,21 @@ pub enum Input {
         /// What.
         letter: Share,
     },
+    /// A guest watches another process: its end becomes news. Only what
+    /// [`Machine::may_watch`](crate::Machine::may_watch) allows.
+    Watch {
+        /// Who watches.
+        pid: Pid,
+        /// Whom.
+        of: Pid,
+    },
+    /// A guest watches no longer.
+    Unwatch {
+        /// Who.
+        pid: Pid,
+        /// Whom.
+        of: Pid,
+    },
     /// A guest has taken letters out of its inbox, which makes room for their sender. What it took
     /// before a freeze comes before `Frozen`.
     Took {
@@ -280,6 +295,18 @@ pub enum Output {
         of: Pid,
         /// Why.
         reason: Reason,
+        /// Whether it was watched: then this is news for the inbox. One that was down when the watch began is said
+        /// to be so once more.
+        watched: bool,
+    },
+    /// The node of one that is watched is silent, or is heard again: news for the inbox.
+    Silent {
+        /// Who is told.
+        pid: Pid,
+        /// Whose node it is.
+        of: Pid,
+        /// Whether it is silent now.
+        silent: bool,
     },
     /// The process may be able to send again (see [`Machine::may_send`](crate::Machine::may_send)),
     /// or knows that it never will.
@@ -472,6 +499,8 @@ impl fmt::Display for Input {
             Self::Send { pid, to, letter } => {
                 write!(f, "send({pid} to {to}, {} bytes)", letter.len())
             }
+            Self::Watch { pid, of } => write!(f, "watch({pid} {of})"),
+            Self::Unwatch { pid, of } => write!(f, "unwatch({pid} {of})"),
             Self::Took { pid, from, letters, .. } => write!(f, "took({pid} {letters} of {from})"),
             Self::LogOpened { pid, length, .. } => write!(f, "log-opened({pid} {length})"),
             Self::Delivered { pid, length, .. } => write!(f, "delivered({pid} {length})"),
@@ -507,7 +536,13 @@ impl fmt::Display for Output {
             Self::Inbox { pid, from, letter } => {
                 write!(f, "inbox({pid} from {from}, {} bytes)", letter.len())
             }
-            Self::Down { pid, of, reason } => write!(f, "down({of} {reason} for {pid})"),
+            Self::Down { pid, of, reason, watched } => {
+                let watched = if *watched { " watched" } else { "" };
+                write!(f, "down({of} {reason} for {pid}{watched})")
+            }
+            Self::Silent { pid, of, silent } => {
+                write!(f, "{}({of} for {pid})", if *silent { "silent" } else { "back" })
+            }
             Self::SendRoom(pid) => write!(f, "send-room({pid})"),
             Self::OpenLog { pid, base } => write!(f, "open-log({pid} {base})"),
             Self::Deliver { pid, offset, bytes, .. } => {

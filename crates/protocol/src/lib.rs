@@ -35,7 +35,8 @@
 //! | `Kill(pid)` | ends the guest, or lets a frozen one go | `Ended`; nothing for a frozen one |
 //! | `OutputRoom(pid)` | lets a guest go on that waits for [`Machine::output_room`] | nothing |
 //! | `Inbox { pid, from, letter }` | puts it behind all that is in the guest's inbox, wakes the guest | `Took` when the guest has taken it |
-//! | `Down { pid, of, reason }` | tells the guest, behind all that is in its inbox, if it wants to know | nothing |
+//! | `Down { pid, of, watched, .. }` | lets the guest's sends to it fail; if it was watched, puts the news behind all that is in its inbox | nothing |
+//! | `Silent { pid, of, silent }` | puts the news behind all that is in the guest's inbox | nothing |
 //! | `SendRoom(pid)` | lets a guest go on that waits for [`Machine::may_send`] | nothing |
 //! | `OpenLog { pid, base }` | opens or makes the log file | `LogOpened` |
 //! | `Deliver {..}` | appends, shows it at the terminal | `Delivered` |
@@ -50,13 +51,13 @@
 //! it. At `Output::Inbox` it becomes the receiving guest's: the driver keeps the inbox as it keeps
 //! unread input, and the image carries it. So that each letter is in just one of the two:
 //!
-//! - `Inbox` and `Down` are done in order with all other outputs. They come for guests that run and,
+//! - `Inbox`, `Down` and `Silent` are done in order with all other outputs. They come for guests that run and,
 //!   until `Transfer` or `Store`, for guests that are frozen already: **the inbox goes into the image
 //!   as it is when `Transfer` or `Store` is done, not as it was at the freeze.**
 //! - After `Transfer` or `Store` none comes before `Resume`; for a guest that runs `held` none comes
 //!   before `Release`. A held guest may take what is in its inbox and send: both are fed at once, and
 //!   the machine holds back what follows.
-//! - `Send` and `Took` are fed in the order in which the guest did them, and before `Frozen`.
+//! - `Send`, `Watch`, `Unwatch` and `Took` are fed in the order in which the guest did them, and before `Frozen`.
 //! - An `Inbox` for a guest that has ended since is dropped.
 //! - Outputs may be drained after several inputs: what goes to one correspondent then goes together.
 

@@ -269,6 +269,8 @@ impl Machine {
             Input::Wrote { pid, stream, bytes } => self.wrote(now, pid, stream, &bytes.0),
             Input::Ended { pid, outcome } => self.ended(now, pid, outcome),
             Input::Send { pid, to, letter } => self.guest_sends(now, pid, to, letter),
+            Input::Watch { pid, of } => self.guest_watches(now, pid, of),
+            Input::Unwatch { pid, of } => self.guest_unwatches(pid, of),
             Input::Took { pid, from, letters, bytes } => {
                 self.guest_took(pid, from, letters, bytes);
             }

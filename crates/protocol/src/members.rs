@@ -99,6 +99,7 @@ impl Machine {
         }
         let before = self.news.replace(news);
         self.put(Output::Members);
+        self.tell_of_silence(None);
         self.let_gone_go(now);
         self.end_killed();
         // Those that lay in files when their group was killed are told of by nobody else.

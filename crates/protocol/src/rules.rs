@@ -113,6 +113,10 @@ rules! {
     EndAfterLast = "end-after-last",
     /// Nothing of a correspondent is taken after it was said to be down.
     DownIsFinal = "down-is-final",
+    /// The end of a process is said to whoever watches it until that has heard it, written to or not.
+    WatchersAreTold = "watchers-are-told",
+    /// When something was declared lost, the registry is asked about all that are watched: they may have moved there.
+    WatchedAreLookedFor = "watched-are-looked-for",
     /// The record says that a process has ended when its last letters are delivered.
     EndedWhenDelivered = "ended-when-delivered",
     /// The registry answers when what it says is durable. (Kept by its driver.)

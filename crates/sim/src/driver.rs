@@ -63,7 +63,8 @@ impl World {
                 self.later(node, input, LOCAL_MAX);
             }
             Output::Prepare { from, pid, offer, .. } => {
-                let room = Room { from: Some(from), stage: None };
+                let attempt = self.next_attempt();
+                let room = Room { attempt, from: Some(from), stage: None };
                 self.nodes[node].room.insert((pid, offer), room);
                 let input = match self.rng.chance(self.faults.refusal) {
                     true => {
@@ -74,7 +75,10 @@ impl World {
                 };
                 // Some have to compile first.
                 let long = self.rng.below(16) == 0;
-                self.later(node, input, if long { Span::seconds(15) } else { LOCAL_MAX });
+                let max = if long { Span::seconds(15) } else { LOCAL_MAX };
+                let after = Span::micros(10 + self.rng.below(max.0));
+                let (life, input) = (self.life(node), Box::new(input));
+                self.schedule(after, Event::Prepared { life, attempt, input });
             }
             Output::Discard(pid, offer) => {
                 self.nodes[node].room.remove(&(pid, offer));
@@ -138,7 +142,11 @@ impl World {
                 self.nodes[node].room.clear();
             }
             Output::Inbox { pid, from, letter } => self.inbox(node, pid, from, &letter),
-            Output::Down { pid, of, reason } => self.correspondent_down(node, pid, of, reason),
+            Output::Down { pid, of, reason, watched } => {
+                self.correspondent_down(node, pid, of, reason);
+                self.news_of_end(node, pid, of, watched);
+            }
+            Output::Silent { pid, of, silent } => self.news_of_silence(node, pid, of, silent),
             Output::OutputRoom(_) | Output::SendRoom(_) | Output::Members => (),
         }
     }
@@ -248,12 +256,6 @@ impl World {
                 self.guest_ends(node, *pid);
                 Some(input)
             }
-            Input::Prepared { pid, offer } => {
-                self.nodes[node].room.contains_key(&(*pid, *offer)).then_some(input)
-            }
-            Input::NotPrepared { pid, offer, .. } => {
-                self.nodes[node].room.remove(&(*pid, *offer)).map(|_| input)
-            }
             Input::Stored { pid, offer } => {
                 let section = self.truth.storing.remove(&(node, *pid))?;
                 let guest = self.nodes[node].guests.get(pid)?;
@@ -264,6 +266,22 @@ impl World {
                 Some(input)
             }
             _ => Some(input),
+        }
+    }
+
+    /// What a preparation says counts if nothing else was begun for the same offer since.
+    pub(crate) fn prepared(&mut self, node: usize, attempt: u64, input: Input) {
+        let (Input::Prepared { pid, offer } | Input::NotPrepared { pid, offer, .. }) = &input
+        else {
+            return;
+        };
+        let key = (*pid, *offer);
+        let room = self.nodes[node].room.get(&key);
+        if room.is_some_and(|room| room.attempt == attempt) {
+            if matches!(input, Input::NotPrepared { .. }) {
+                self.nodes[node].room.remove(&key);
+            }
+            self.feed(node, input);
         }
     }
 
@@ -278,8 +296,11 @@ impl World {
         if self.truth.quiet {
             return self.schedule(Span::millis(200), Event::Guest { life, pid });
         }
-        if self.rng.chance(50) {
+        if self.rng.chance(self.talk) {
             self.guest_sends(node, pid);
+        }
+        if self.rng.chance(8) {
+            self.guest_watches(node, pid);
         }
         let Some(guest) = self.nodes[node].guests.get_mut(&pid) else { return };
         if guest.state != GuestState::Running || !self.lives(life) {
@@ -429,7 +450,7 @@ impl World {
             return;
         }
         let stage = Some((guest, section.clone()));
-        self.nodes[node].room.insert(key, Room { from: None, stage });
+        self.nodes[node].room.insert(key, Room { attempt: 0, from: None, stage });
         self.wish(node, Wish::Thaw(section));
     }
 

@@ -79,7 +79,8 @@ impl World {
         let running = self.running(of);
         let Some(guest) = self.nodes[node].guests.get_mut(&pid) else { return };
         let arrived = guest.arrived.get(&of).copied().unwrap_or(0);
-        let again = guest.downs.insert(of, reason).is_some();
+        // Whoever begins to watch one that is down is told so again.
+        let again = guest.downs.insert(of, reason).is_some() && !guest.watching.contains(&of);
         let last = self.truth.last_sent.get(&of).and_then(|sent| sent.get(&pid)).copied();
         let problem = if again {
             format!("{pid} is told twice that {of} is down")
@@ -97,6 +98,49 @@ impl World {
             });
         };
         self.fail(problem);
+    }
+
+    /// A guest watches whomever it likes, or changes its mind.
+    pub(crate) fn guest_watches(&mut self, node: usize, pid: Pid) {
+        let of = self.truth.born[self.rng.below(self.truth.born.len() as u64) as usize];
+        let unwatches = self.rng.below(8) == 0;
+        let Some(machine) = &self.nodes[node].machine else { return };
+        if machine.may_watch(pid, of) != MaySend::Yes {
+            return;
+        }
+        let Some(guest) = self.nodes[node].guests.get_mut(&pid) else { return };
+        if guest.state != GuestState::Running {
+            return;
+        }
+        if unwatches {
+            guest.watching.remove(&of);
+            return self.feed(node, Input::Unwatch { pid, of });
+        }
+        if of != pid {
+            guest.watching.insert(of);
+            self.marks.mark("a watch");
+            self.feed(node, Input::Watch { pid, of });
+        }
+    }
+
+    /// The news of an end comes to those who watch, and to nobody else.
+    pub(crate) fn news_of_end(&mut self, node: usize, pid: Pid, of: Pid, watched: bool) {
+        let Some(guest) = self.nodes[node].guests.get_mut(&pid) else { return };
+        let watches = guest.watching.remove(&of);
+        match (watches, watched) {
+            (true, true) => self.marks.mark("news of an end"),
+            (false, false) => (),
+            (true, false) => self.fail(format!("{pid} watches {of}, and gets no news of its end")),
+            (false, true) => self.fail(format!("{pid} gets news of {of}, which it does not watch")),
+        }
+    }
+
+    pub(crate) fn news_of_silence(&mut self, node: usize, pid: Pid, of: Pid, silent: bool) {
+        let guest = self.nodes[node].guests.get(&pid);
+        if guest.is_some_and(|guest| !guest.watching.contains(&of)) {
+            return self.fail(format!("{pid} gets news of {of}, which it does not watch"));
+        }
+        self.marks.mark(if silent { "news of a silence" } else { "news that one is back" });
     }
 
     /// A copy that starts to run has sent whatever others have got of it.
@@ -139,6 +183,12 @@ impl World {
             if arrived != sent && !was_in_image {
                 return Some(format!("{pid} got {arrived} of {sent} letters of {from}"));
             }
+        }
+        let over = |of: &&Pid| {
+            self.running(**of).is_empty() && self.place(**of).owner != wire::Owner::File
+        };
+        if let Some(of) = guest.watching.iter().find(over) {
+            return Some(format!("{pid} has had no news of the end of {of}, which it watches"));
         }
         let machine = self.nodes[node].machine.as_ref()?;
         let waits =

@@ -1,7 +1,7 @@
 //! The simulated cluster: its queue of events, its network, its disks, its crashes.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::fmt::Write as _;
 
 use protocol::{Config, Input, Instant, Machine, Registry, Rng, Rule, Rules, Span, Wish};
@@ -31,6 +31,10 @@ pub struct World {
     pub(crate) files: BTreeMap<Pid, (Guest, Section)>,
     pub(crate) truth: Truth,
     pub(crate) next_ticket: u64,
+    last_attempt: u64,
+    /// How often a guest that does something writes to another, in percent: some have nothing to say, and hear of
+    /// others only what they are told.
+    pub(crate) talk: u64,
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
     events: BTreeMap<u64, Event>,
     scheduled: u64,
@@ -57,6 +61,8 @@ pub(crate) struct Node {
 }
 
 pub(crate) struct Room {
+    /// Which preparation made it: what an earlier one says of the same offer does not count.
+    pub(crate) attempt: u64,
     pub(crate) from: Option<Peer>,
     pub(crate) stage: Option<(Guest, Section)>,
 }
@@ -81,6 +87,8 @@ pub(crate) struct Guest {
     pub(crate) inbox: VecDeque<(Pid, usize)>,
     /// Of whom it was told that they are down.
     pub(crate) downs: BTreeMap<Pid, Reason>,
+    /// Whom it watches, and has had no news of since.
+    pub(crate) watching: BTreeSet<Pid>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +129,12 @@ pub(crate) enum Event {
         incarnation: u64,
         writes: Vec<Write>,
         reply: Option<Box<(Peer, Message)>>,
+    },
+    /// A preparation has come to its end.
+    Prepared {
+        life: Life,
+        attempt: u64,
+        input: Box<Input>,
     },
     /// A guest takes a step.
     Guest {
@@ -180,6 +194,8 @@ impl World {
             files: BTreeMap::new(),
             truth: Truth::default(),
             next_ticket: 0,
+            last_attempt: 0,
+            talk: 50,
             queue: BinaryHeap::new(),
             events: BTreeMap::new(),
             scheduled: 0,
@@ -187,6 +203,9 @@ impl World {
             marks: Marks::default(),
             violation: None,
         };
+        if world.rng.chance(25) {
+            world.talk = 2;
+        }
         world.found(size);
         world
     }
@@ -247,6 +266,9 @@ impl World {
                     self.feed(life.0, input);
                 }
             }
+            Event::Prepared { life, attempt, input } if self.lives(life) => {
+                self.prepared(life.0, attempt, *input);
+            }
             Event::Wake { life } if self.lives(life) => {
                 self.nodes[life.0].wake_at = None;
                 self.feed(life.0, Input::Wake);
@@ -280,7 +302,7 @@ impl World {
             }
             Event::Wish { node, wish } => self.make_wish(node, &wish),
             Event::Feed { .. } | Event::Wake { .. } | Event::Guest { .. } => (),
-            Event::Write { .. } | Event::Conclude { .. } => (),
+            Event::Prepared { .. } | Event::Write { .. } | Event::Conclude { .. } => (),
         }
     }
 
@@ -431,14 +453,15 @@ impl World {
             .collect();
         let kept = self.rng.below(in_flight.len() as u64 + 1) as usize;
         for number in &in_flight[..kept] {
-            if let Some(Event::Durable { writes, reply, .. }) = self.events.get_mut(number) {
-                let writes = std::mem::take(writes);
-                *reply = None;
-                if !writes.is_empty() {
-                    self.marks.mark("registry crashed just after a write");
-                }
-                write_down(&mut self.disk, writes);
+            let event = self.events.get_mut(number);
+            let Some(Event::Durable { writes, reply, .. }) = event else { continue };
+            let writes = std::mem::take(writes);
+            *reply = None;
+            if !writes.is_empty() {
+                self.marks.mark("registry crashed just after a write");
             }
+            self.check_owners(&writes);
+            write_down(&mut self.disk, writes);
         }
         if kept < in_flight.len() {
             self.marks.mark("registry crashed just before a write");
@@ -545,6 +568,11 @@ impl World {
         }
     }
 
+    pub(crate) fn next_attempt(&mut self) -> u64 {
+        self.last_attempt += 1;
+        self.last_attempt
+    }
+
     pub(crate) fn next_ticket(&mut self) -> Ticket {
         self.next_ticket += 1;
         Ticket(self.next_ticket)
@@ -627,6 +655,7 @@ impl Guest {
             arrived: BTreeMap::new(),
             inbox: VecDeque::new(),
             downs: BTreeMap::new(),
+            watching: BTreeSet::new(),
         }
     }
 }

@@ -26,7 +26,7 @@ pub use hello::{Agreed, Channel, ClusterId, Format, Hello, HelloRefused, Version
 pub use ids::{CodeHash, Epoch, GroupId, Incarnation, NodeId, Offer, ParseIdError, Peer, Pid};
 pub use mail::{
     Address, Correspondent, Got, Grant, LETTER_BYTES_MAX, Letters, Life, Locate, Mail,
-    PIECE_BYTES_MAX, Piece, Reason, Share, letter_cost,
+    PIECE_BYTES_MAX, Piece, Reason, Share, Undelivered, letter_cost,
 };
 pub use message::{
     AskId, CHUNK_BYTES_MAX, Envelope, Errand, Message, Moved, Refusal, Report, Stream, Ticket, Why,

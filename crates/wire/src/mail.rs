@@ -76,8 +76,19 @@ pub enum Piece {
     Part(Share),
     /// A whole letter, or its last part.
     Letter(Share),
+    /// The sender watches the receiver: it is told of its end, whether or not that has written to it.
+    Watch,
     /// The sender has ended. Nothing follows.
     End(Reason),
+}
+
+/// What a sender keeps until it is acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Undelivered {
+    /// A letter.
+    Letter(Share),
+    /// The word that it watches: [`Piece::Watch`].
+    Watch,
 }
 
 /// An acknowledgement.
@@ -170,7 +181,7 @@ pub struct Correspondent {
     /// What they may.
     pub allowed: u64,
     /// What it has not acknowledged, in order.
-    pub letters: Vec<Share>,
+    pub undelivered: Vec<Undelivered>,
     /// Its life, as far as it is known.
     pub life: Life,
     /// The number of the next piece from it.
@@ -179,6 +190,12 @@ pub struct Correspondent {
     pub taken: u64,
     /// What those cost that are in the inbox.
     pub inbox: u64,
+    /// Whether it is watched: its end is news to the guest.
+    pub watched: bool,
+    /// Whether its node was said to be silent to whoever watches it.
+    pub silent: bool,
+    /// Whether it watches, and is told of the end of this process.
+    pub watcher: bool,
     /// Why it is no more, if it is.
     pub down: Option<Reason>,
 }
@@ -208,6 +225,26 @@ impl Share {
     #[must_use]
     pub fn pieces(&self) -> u64 {
         self.len().div_ceil(PIECE_BYTES_MAX).max(1) as u64
+    }
+}
+
+impl Undelivered {
+    /// How many pieces it is sent in.
+    #[must_use]
+    pub fn pieces(&self) -> u64 {
+        match self {
+            Self::Letter(share) => share.pieces(),
+            Self::Watch => 1,
+        }
+    }
+
+    /// What it counts for where bytes are counted.
+    #[must_use]
+    pub fn cost(&self) -> u64 {
+        match self {
+            Self::Letter(share) => letter_cost(share.len()),
+            Self::Watch => 0,
+        }
     }
 }
 
@@ -299,8 +336,8 @@ impl Letters {
     #[doc(hidden)]
     pub fn forget_unacknowledged(&mut self) {
         for correspondent in &mut self.correspondents {
-            let letters = core::mem::take(&mut correspondent.letters);
-            correspondent.acknowledged += letters.iter().map(Share::pieces).sum::<u64>();
+            let undelivered = core::mem::take(&mut correspondent.undelivered);
+            correspondent.acknowledged += undelivered.iter().map(Undelivered::pieces).sum::<u64>();
         }
     }
 }

@@ -16,7 +16,7 @@ use super::guest::Buffer;
 use super::link::serve;
 use super::place::PlaceFile;
 use super::stream::copy;
-use crate::{Received, Unsent, Wait};
+use crate::{Received, Unsent, Wait, World};
 
 /// The module that programs import from.
 pub(super) const MODULE: &str = "whimbrel";
@@ -71,6 +71,14 @@ pub(super) fn link<T: View>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
             answer(caller, |call| call.send(to, Buffer { at, len }, timeout))
         },
     )?;
+    linker.func_wrap(MODULE, "monitor", |caller: Caller<'_, T>, group: u64, index: u32| {
+        let of = Pid { group: GroupId(group), index };
+        answer(caller, |call| call.monitor(of, World::watch))
+    })?;
+    linker.func_wrap(MODULE, "demonitor", |caller: Caller<'_, T>, group: u64, index: u32| {
+        let of = Pid { group: GroupId(group), index };
+        answer(caller, |call| call.monitor(of, World::unwatch))
+    })?;
     linker.func_wrap(
         MODULE,
         "receive",
@@ -139,6 +147,18 @@ impl Call<'_> {
         }
     }
 
+    fn monitor(
+        &mut self,
+        of: Pid,
+        order: impl FnOnce(&mut World, Pid) -> Result<(), Unsent>,
+    ) -> Done<Code> {
+        match order(self.world, of) {
+            Ok(()) => Ok(Code::Done),
+            Err(Unsent::Full) => Err(Fault::Block(Wait::SendRoom(of, 0, None))),
+            Err(_) => Ok(Code::Denied),
+        }
+    }
+
     fn receive(&mut self, info_at: u32, buffer: Buffer, timeout: i64) -> Done<Code> {
         // Before anything is taken: what is taken must have somewhere to go.
         self.guest.bytes(info_at, INFO_BYTES)?;
@@ -197,14 +217,13 @@ impl Call<'_> {
         }
     }
 
-    /// A write to a file of `/whimbrel`. To one that stands for a process it is a message.
+    /// A write to a file of `/whimbrel`. To one that stands for a process it is a message, or whether it is watched.
     pub(super) fn write_place(
         &mut self,
         file: PlaceFile,
         flags: FdFlags,
         buffers: &[Buffer],
     ) -> Done<u32> {
-        let PlaceFile::Send(to) = file else { return Err(Errno::ReadOnly.into()) };
         let joined;
         let bytes = match buffers {
             [only] => self.guest.bytes(only.at, only.len)?,
@@ -215,7 +234,16 @@ impl Call<'_> {
             }
         };
         let length = bytes.len();
-        match self.world.send(to, bytes) {
+        let (to, done) = match file {
+            PlaceFile::Send(to) => (to, self.world.send(to, bytes)),
+            PlaceFile::Monitor(of) => match bytes.trim_ascii() {
+                b"1" => (of, self.world.watch(of)),
+                b"0" => (of, self.world.unwatch(of)),
+                _ => return Err(Errno::Invalid.into()),
+            },
+            _ => return Err(Errno::ReadOnly.into()),
+        };
+        match done {
             Ok(()) => Ok(length as u32),
             Err(Unsent::TooLarge) => Err(Errno::MessageSize.into()),
             Err(Unsent::Denied) => Err(Errno::Access.into()),

@@ -140,7 +140,7 @@ impl Call<'_> {
         let stat = match &descriptor.object {
             Object::Place(_) => match place::find(path)? {
                 Named::Directory => FileStat::of_place(place::INODE),
-                Named::Send => FileStat::of_place(place::SEND_INODE),
+                Named::Within(directory) => FileStat::of_place(directory.inode()),
                 Named::File(file) => FileStat::of_place_file(file, self.world),
             },
             Object::Directory(directory) => {
@@ -324,15 +324,17 @@ fn open_place(path: &str, asked: &Asked) -> Result<Object, Errno> {
         return Err(Errno::Exists);
     }
     match named? {
-        Named::Directory | Named::Send if asked.writes() => Err(Errno::IsDirectory),
+        Named::Directory | Named::Within(_) if asked.writes() => Err(Errno::IsDirectory),
         Named::Directory => Ok(Object::Place(None)),
         // It would have to list every process that there is.
-        Named::Send => Err(Errno::Access),
+        Named::Within(_) => Err(Errno::Access),
         Named::File(_) if asked.wants(oflags::DIRECTORY) => Err(Errno::NotDirectory),
-        Named::File(file @ PlaceFile::Send(_)) if !asked.rights.touches(Rights::READ) => {
+        Named::File(file @ (PlaceFile::Send(_) | PlaceFile::Monitor(_)))
+            if !asked.rights.touches(Rights::READ) =>
+        {
             Ok(Object::PlaceFile(file, 0))
         }
-        Named::File(PlaceFile::Send(_)) => Err(Errno::Access),
+        Named::File(PlaceFile::Send(_) | PlaceFile::Monitor(_)) => Err(Errno::Access),
         Named::File(_) if asked.writes() || asked.wants(oflags::TRUNCATE) => Err(Errno::ReadOnly),
         Named::File(file) => Ok(Object::PlaceFile(file, 0)),
     }

@@ -8,8 +8,9 @@
 //! | `epoch` | how many owners it has had |
 //! | `inbox` | its messages; a read gives one, or the rest of one, and waits if there is none |
 //! | `send/PID` | what is written there in one write is sent to that process, as one message |
+//! | `monitor/PID` | `1`, written there, watches that process: its end comes to the inbox. `0` ends the watch |
 //!
-//! All but the last two are text, made when it is read. So a program that keeps `node` open, and
+//! All but the last three are text, made when it is read. So a program that keeps `node` open, and
 //! reads it again from the start, sees itself move.
 
 use serde::{Deserialize, Serialize};
@@ -25,12 +26,15 @@ pub(super) const GUEST: &str = "/whimbrel";
 /// The device number of these files; the node's own are never this.
 pub(super) const DEVICE: u64 = u64::from_le_bytes(*b"whimbrel");
 
-/// The number of the directory, and of the one in it.
+/// The number of the directory.
 pub(super) const INODE: u64 = 1;
-pub(super) const SEND_INODE: u64 = 2;
 
-/// The name of that one.
-const SEND: &str = "send";
+/// One of the directories in it, which have a file for each process, though they list none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum PlaceDir {
+    Send,
+    Monitor,
+}
 
 /// One of the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,16 +45,43 @@ pub(super) enum PlaceFile {
     Group,
     Inbox,
     Send(Pid),
+    Monitor(Pid),
 }
 
 /// What a path in the directory names.
 pub(super) enum Named {
     /// The directory itself.
     Directory,
-    /// The directory in it.
-    Send,
+    /// A directory in it.
+    Within(PlaceDir),
     /// A file in it.
     File(PlaceFile),
+}
+
+impl PlaceDir {
+    const ALL: [Self; 2] = [Self::Send, Self::Monitor];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Send => "send",
+            Self::Monitor => "monitor",
+        }
+    }
+
+    /// Beside the directory itself and the files in it.
+    pub(super) fn inode(self) -> u64 {
+        match self {
+            Self::Send => 2,
+            Self::Monitor => 16,
+        }
+    }
+
+    fn file(self, pid: Pid) -> PlaceFile {
+        match self {
+            Self::Send => PlaceFile::Send(pid),
+            Self::Monitor => PlaceFile::Monitor(pid),
+        }
+    }
 }
 
 impl PlaceFile {
@@ -64,14 +95,16 @@ impl PlaceFile {
             Self::Epoch => "epoch",
             Self::Group => "group",
             Self::Inbox => "inbox",
-            Self::Send(_) => SEND,
+            Self::Send(_) => PlaceDir::Send.name(),
+            Self::Monitor(_) => PlaceDir::Monitor.name(),
         }
     }
 
     pub(super) fn inode(self) -> u64 {
         match self {
             // Beyond all others, and another for each.
-            Self::Send(pid) => (pid.group.0 << 32 ^ u64::from(pid.index)) | 1 << 63,
+            Self::Send(pid) => of_process(pid) | 1 << 63,
+            Self::Monitor(pid) => of_process(pid) & !(1 << 63) | 1 << 62,
             _ => 3 + Self::ALL.into_iter().take_while(|file| *file != self).count() as u64,
         }
     }
@@ -82,7 +115,7 @@ impl PlaceFile {
 
     /// Whether it has no positions.
     pub(super) fn is_pipe(self) -> bool {
-        matches!(self, Self::Inbox | Self::Send(_))
+        matches!(self, Self::Inbox | Self::Send(_) | Self::Monitor(_))
     }
 
     pub(super) fn text(self, world: &World) -> String {
@@ -95,9 +128,14 @@ impl PlaceFile {
                 let members = world.members().into_iter().map(|index| Pid { group, index });
                 members.map(|pid| format!("{pid}\n")).collect()
             }
-            Self::Inbox | Self::Send(_) => String::new(),
+            Self::Inbox | Self::Send(_) | Self::Monitor(_) => String::new(),
         }
     }
+}
+
+/// A number for each process.
+fn of_process(pid: Pid) -> u64 {
+    pid.group.0 << 32 ^ u64::from(pid.index)
 }
 
 /// Finds what a path names, as the sandbox would: there are no links, and nothing above.
@@ -113,11 +151,12 @@ pub(super) fn find(path: &str) -> Result<Named, Errno> {
     if name == ".." {
         return Err(Errno::Permission);
     }
-    let file = if name == SEND {
-        let Some(pid) = names.next() else { return Ok(Named::Send) };
-        pid.parse().ok().map(PlaceFile::Send)
-    } else {
-        PlaceFile::ALL.into_iter().find(|file| file.name() == name)
+    let file = match PlaceDir::ALL.into_iter().find(|directory| directory.name() == name) {
+        Some(directory) => {
+            let Some(pid) = names.next() else { return Ok(Named::Within(directory)) };
+            pid.parse().ok().map(|pid| directory.file(pid))
+        }
+        None => PlaceFile::ALL.into_iter().find(|file| file.name() == name),
     };
     let file = file.ok_or(Errno::NoEntry)?;
     if names.next().is_some() || path.ends_with('/') || path.ends_with("/.") {
@@ -135,8 +174,8 @@ pub(super) fn listing() -> Vec<Entry> {
         inode: file.inode(),
         kind: file.kind(),
     };
-    let mut entries =
-        vec![directory(".", INODE), directory("..", INODE), directory(SEND, SEND_INODE)];
+    let mut entries = vec![directory(".", INODE), directory("..", INODE)];
+    entries.extend(PlaceDir::ALL.map(|within| directory(within.name(), within.inode())));
     entries.extend(PlaceFile::ALL.map(file));
     entries
 }

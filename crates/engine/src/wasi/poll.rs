@@ -176,7 +176,9 @@ impl Call<'_> {
                 0 => State::WithMessage,
                 bytes => State::Ready(bytes as u64, 0),
             },
-            Ok(Object::PlaceFile(PlaceFile::Send(_), _)) => State::Failed(Errno::BadDescriptor),
+            Ok(Object::PlaceFile(PlaceFile::Send(_) | PlaceFile::Monitor(_), _)) => {
+                State::Failed(Errno::BadDescriptor)
+            }
             Ok(Object::PlaceFile(file, offset)) => {
                 State::Ready((file.text(self.world).len() as u64).saturating_sub(*offset), 0)
             }
@@ -192,7 +194,9 @@ impl Call<'_> {
         match self.wasi.table.at(fd).map(|descriptor| &descriptor.object) {
             Err(errno) => State::Failed(errno),
             Ok(Object::Output(_) | Object::File(_)) => State::Ready(0, 0),
-            Ok(Object::PlaceFile(PlaceFile::Send(_), _)) => State::Ready(0, 0),
+            Ok(Object::PlaceFile(PlaceFile::Send(_) | PlaceFile::Monitor(_), _)) => {
+                State::Ready(0, 0)
+            }
             Ok(_) => State::Failed(Errno::BadDescriptor),
         }
     }

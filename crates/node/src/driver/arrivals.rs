@@ -15,7 +15,17 @@ use crate::papers::{Info, Papers};
 
 /// The offers that are expected, and from whom. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Arrivals(Arc<Mutex<HashMap<(Pid, Offer), Peer>>>);
+pub(crate) struct Arrivals(Arc<Mutex<Expected>>);
+
+#[derive(Debug, Default)]
+struct Expected {
+    offers: HashMap<(Pid, Offer), (Peer, Attempt)>,
+    last: Attempt,
+}
+
+/// Tells one preparation for an offer from another: the same offer may be dropped and asked for again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Attempt(u64);
 
 /// An image that has come to its end.
 pub(crate) struct Landing {
@@ -25,24 +35,28 @@ pub(crate) struct Landing {
 }
 
 impl Arrivals {
-    fn table(&self) -> MutexGuard<'_, HashMap<(Pid, Offer), Peer>> {
+    fn table(&self) -> MutexGuard<'_, Expected> {
         self.0.lock().expect("nobody panics in here")
     }
 
-    pub(crate) fn expect(&self, pid: Pid, offer: Offer, from: Peer) {
-        self.table().insert((pid, offer), from);
+    pub(crate) fn expect(&self, pid: Pid, offer: Offer, from: Peer) -> Attempt {
+        let mut table = self.table();
+        table.last.0 += 1;
+        let attempt = table.last;
+        table.offers.insert((pid, offer), (from, attempt));
+        attempt
     }
 
-    pub(crate) fn expects(&self, pid: Pid, offer: Offer) -> bool {
-        self.table().contains_key(&(pid, offer))
+    pub(crate) fn expects(&self, pid: Pid, offer: Offer, attempt: Attempt) -> bool {
+        self.table().offers.get(&(pid, offer)).is_some_and(|(_, last)| *last == attempt)
     }
 
     pub(crate) fn forget(&self, pid: Pid, offer: Offer) {
-        self.table().remove(&(pid, offer));
+        self.table().offers.remove(&(pid, offer));
     }
 
     fn expects_from(&self, key: (Pid, Offer), from: Peer) -> bool {
-        self.table().get(&key) == Some(&from)
+        self.table().offers.get(&key).is_some_and(|(expected, _)| *expected == from)
     }
 
     /// Takes images from one connection until it ends, or sends what nobody expects.
@@ -118,5 +132,26 @@ impl Driver {
                 self.feed(Input::StageFailed { pid, offer });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::{GroupId, Incarnation, NodeId};
+
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_attempt_says_does_not_count() {
+        let arrivals = Arrivals::default();
+        let key = (Pid { group: GroupId(1), index: 0 }, Offer(1));
+        let peer = |node| Peer { node: NodeId(node), incarnation: Incarnation(1) };
+        let first = arrivals.expect(key.0, key.1, peer(1));
+        arrivals.forget(key.0, key.1);
+        assert!(!arrivals.expects(key.0, key.1, first));
+        let second = arrivals.expect(key.0, key.1, peer(2));
+        assert!(!arrivals.expects(key.0, key.1, first));
+        assert!(arrivals.expects(key.0, key.1, second) && arrivals.expects_from(key, peer(2)));
+        assert!(!arrivals.expects_from(key, peer(1)));
     }
 }

@@ -5,8 +5,9 @@
 //! for. What has been carried to the machine is in the machine's section of the same image. So at any
 //! moment a letter is in one of the two.
 
+use engine::{Order, Outgoing};
 use protocol::{Input, MaySend, Unsendable};
-use wire::{Pid, Share};
+use wire::{Pid, Reason, Share};
 
 use super::Driver;
 
@@ -18,10 +19,14 @@ impl Driver {
         let (machine, now) = (&mut self.machine, self.clock.now());
         let mut gone = Vec::new();
         guest.process.carry(|message| {
-            match machine.may_send(pid, message.to, message.bytes.len()) {
+            let may = match message.order {
+                Order::Message => machine.may_send(pid, message.to, message.bytes.len()),
+                Order::Watch => machine.may_watch(pid, message.to),
+                Order::Unwatch => MaySend::Yes,
+            };
+            match may {
                 MaySend::Yes => {
-                    let (to, letter) = (message.to, message.bytes.clone());
-                    machine.handle(now, Input::Send { pid, to, letter });
+                    machine.handle(now, ordered(pid, message));
                     true
                 }
                 // It is on its way out, or has to do with too many just now.
@@ -43,8 +48,7 @@ impl Driver {
         let Some(guest) = self.guests.get(pid) else { return };
         let (machine, now) = (&mut self.machine, self.clock.now());
         guest.process.carry(|message| {
-            let (to, letter) = (message.to, message.bytes.clone());
-            machine.handle(now, Input::Send { pid, to, letter });
+            machine.handle(now, ordered(pid, message));
             true
         });
     }
@@ -70,10 +74,34 @@ impl Driver {
         }
     }
 
-    /// A correspondent of a guest is no more.
-    pub(super) fn tell_of_end(&mut self, pid: Pid, of: Pid) {
-        if let Some(guest) = self.guests.any(pid) {
-            guest.process.is_gone(of);
+    /// A correspondent of a guest is no more: news, if it was watched.
+    pub(super) fn tell_of_end(&mut self, pid: Pid, of: Pid, reason: Reason, watched: bool) {
+        let Some(guest) = self.guests.any(pid) else { return };
+        guest.process.is_gone(of);
+        if watched {
+            self.put_news(pid, of, engine::What::Down, &reason.to_string());
         }
+    }
+
+    /// The node of one that is watched is silent, or is heard again.
+    pub(super) fn tell_of_silence(&mut self, pid: Pid, of: Pid, silent: bool) {
+        let what = if silent { engine::What::Silent } else { engine::What::Back };
+        self.put_news(pid, of, what, "");
+    }
+
+    fn put_news(&mut self, pid: Pid, of: Pid, what: engine::What, reason: &str) {
+        let Some(guest) = self.guests.any(pid) else { return };
+        let fits = guest.process.deliver(of, what, Share::from(reason.as_bytes()));
+        debug_assert!(fits, "news always fits");
+    }
+}
+
+/// What a guest wants, as the machine takes it.
+fn ordered(pid: Pid, message: &Outgoing) -> Input {
+    let to = message.to;
+    match message.order {
+        Order::Message => Input::Send { pid, to, letter: message.bytes.clone() },
+        Order::Watch => Input::Watch { pid, of: to },
+        Order::Unwatch => Input::Unwatch { pid, of: to },
     }
 }

@@ -20,7 +20,7 @@ use protocol::{Input, Machine, Step, Wish};
 use tokio::sync::{mpsc, oneshot};
 use wire::{Envelope, NodeId, Offer, Peer, Pid, Report, Ticket};
 
-pub(crate) use arrivals::{Arrivals, Landing};
+pub(crate) use arrivals::{Arrivals, Attempt, Landing};
 pub(crate) use guests::Guests;
 
 use crate::clock::Clock;
@@ -105,7 +105,7 @@ pub(crate) enum Event {
     /// A task that an output has started is done.
     Done(Input),
     /// Everything that a process needs is here, or it is not.
-    Prepared(Pid, Offer, Result<(), wire::Refusal>),
+    Prepared(Pid, Offer, Attempt, Result<(), wire::Refusal>),
     /// An image is here as a whole, or never will be.
     Landed(Landing),
     /// The copy of a process has been written.
@@ -268,7 +268,9 @@ impl Driver {
         match event {
             Event::Said(pid, life, event) => self.on_said(pid, life, event),
             Event::Done(input) => self.feed(input),
-            Event::Prepared(pid, offer, result) => self.on_prepared(pid, offer, result),
+            Event::Prepared(pid, offer, attempt, result) => {
+                self.on_prepared(pid, offer, attempt, result);
+            }
             Event::Landed(landing) => self.on_landed(landing),
             Event::Copied(pid, life) => self.on_copied(pid, life),
             Event::Wish(wish, cargo, answer) => {

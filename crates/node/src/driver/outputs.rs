@@ -47,7 +47,10 @@ impl Driver {
             Output::Kill(pid) => self.guests.kill(pid),
             Output::OutputRoom(pid) => self.take_output(pid),
             Output::Inbox { pid, from, letter } => self.put_in_inbox(pid, from, letter),
-            Output::Down { pid, of, .. } => self.tell_of_end(pid, of),
+            Output::Down { pid, of, reason, watched } => {
+                self.tell_of_end(pid, of, reason, watched);
+            }
+            Output::Silent { pid, of, silent } => self.tell_of_silence(pid, of, silent),
             Output::SendRoom(pid) => self.carry(pid),
             output
             @ (Output::OpenLog { .. } | Output::Deliver { .. } | Output::Conclude { .. }) => {

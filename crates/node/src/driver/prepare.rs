@@ -3,7 +3,7 @@
 use protocol::Input;
 use wire::{Blob, Offer, Peer, Pid, Refusal};
 
-use super::{Driver, Event};
+use super::{Attempt, Driver, Event};
 use crate::codes::Codes;
 use crate::papers::Needs;
 
@@ -24,7 +24,7 @@ impl Driver {
 
     /// Gets ready for a process that may come.
     pub(super) fn prepare(&mut self, from: Peer, pid: Pid, offer: Offer, needs: &Blob) {
-        self.arrivals.expect(pid, offer, from);
+        let attempt = self.arrivals.expect(pid, offer, from);
         let (codes, events) = (self.codes.clone(), self.events.clone());
         let needs = wire::decode::<Needs>(&needs.0);
         tokio::spawn(async move {
@@ -32,12 +32,19 @@ impl Driver {
                 Ok(needs) => check(&codes, from, needs).await,
                 Err(error) => Err(format!("what it needs cannot be read: {error}")),
             };
-            events.send(Event::Prepared(pid, offer, result.map_err(Refusal::Unfit)));
+            events.send(Event::Prepared(pid, offer, attempt, result.map_err(Refusal::Unfit)));
         });
     }
 
-    pub(super) fn on_prepared(&mut self, pid: Pid, offer: Offer, result: Result<(), Refusal>) {
-        if !self.arrivals.expects(pid, offer) {
+    pub(super) fn on_prepared(
+        &mut self,
+        pid: Pid,
+        offer: Offer,
+        attempt: Attempt,
+        result: Result<(), Refusal>,
+    ) {
+        // An earlier attempt, which was given up, says nothing of this one.
+        if !self.arrivals.expects(pid, offer, attempt) {
             return;
         }
         match result {

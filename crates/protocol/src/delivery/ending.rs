@@ -1,7 +1,7 @@
 //! How a process's end is told: after its last letter, once, and for good.
 //!
-//! To everyone that it has written to, the end is the last piece of the sequence, repeated until it
-//! is acknowledged. To those that have only written to it, it is said once, and again to each letter
+//! To everyone that it has written to, and that watches it, the end is the last piece of the sequence,
+//! repeated until it is acknowledged. To those that have only written to it, it is said once, and again to each letter
 //! that still comes. The record says that a process has ended only after all that.
 
 use alloc::vec::Vec;
@@ -16,6 +16,7 @@ impl Machine {
     /// A process here has ended.
     pub(crate) fn mail_ends(&mut self, now: Instant, pid: Pid, outcome: &Outcome) {
         let reason = Reason::from(outcome);
+        let told = self.rules.keep(Rule::WatchersAreTold);
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let delivery = &mut process.delivery;
         delivery.ended_at = Some(now);
@@ -24,7 +25,8 @@ impl Machine {
             if pair.down.is_some() {
                 continue;
             }
-            if pair.out.next != 0 && pair.closed.is_none() {
+            let hears = pair.out.next != 0 || (pair.watcher && told);
+            if hears && pair.closed.is_none() {
                 pair.out.end(reason);
             }
             others.push((*other, pair.out.next == 0, pair.at));
@@ -108,13 +110,14 @@ impl Machine {
         if pair.down.is_some() {
             return;
         }
+        let watched = core::mem::take(&mut pair.watched);
         pair.closed = Some(reason);
         pair.down = Some(reason);
         pair.over_since = Some(now);
         process.delivery.unacknowledged -= pair.out.clear();
         process.delivery.drop_early(other);
         if !matches!(process.phase, Phase::Ending) {
-            self.put(Output::Down { pid, of: other, reason });
+            self.put(Output::Down { pid, of: other, reason, watched });
             self.put(Output::SendRoom(pid));
         }
         self.bury(now, pid);

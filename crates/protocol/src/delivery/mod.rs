@@ -16,6 +16,7 @@
 //! - `seek`: where a correspondent is, if its address fails.
 //! - `locate`: what is said of a move, and where a letter is tried first.
 //! - `ending`: how a process's end is told, after its last letter.
+//! - `watch`: who is told of ends that it has nothing else to do with.
 //!
 //! While a process is muted nothing that it sends or has taken may be seen, and it takes nothing;
 //! early letters are held. Between two processes of one node a letter goes into the inbox directly.
@@ -26,6 +27,7 @@ mod pair;
 mod receive;
 mod seek;
 mod send;
+mod watch;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -260,6 +262,7 @@ impl Machine {
             }
         }
         self.look_for_lost_correspondents(now, Some(pid));
+        self.tell_of_silence(Some(pid));
     }
 }
 

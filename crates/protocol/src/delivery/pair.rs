@@ -4,7 +4,8 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use wire::{
-    Address, Correspondent, Got, Life, PIECE_BYTES_MAX, Pid, Piece, Reason, Share, letter_cost,
+    Address, Correspondent, Got, Life, PIECE_BYTES_MAX, Pid, Piece, Reason, Share, Undelivered,
+    letter_cost,
 };
 
 use super::{FREE_CREDIT, WINDOW, newer};
@@ -29,6 +30,12 @@ pub(crate) struct Pair {
     pub(crate) over_since: Option<Instant>,
     /// It has said that it moves: letters wait until then, or until it is heard of.
     pub(crate) held_until: Option<Instant>,
+    /// Whether it is watched: its end is news to the guest.
+    pub(crate) watched: bool,
+    /// Whether the guest was told that its node is silent.
+    pub(crate) silent: bool,
+    /// Whether it watches, and is told of our end.
+    pub(crate) watcher: bool,
     /// Whether it is among those that have something to say.
     pub(crate) dirty: bool,
 }
@@ -62,6 +69,7 @@ struct Sent {
 #[derive(Debug)]
 enum What {
     Letter(Share),
+    Watch,
     End(Reason),
 }
 
@@ -104,7 +112,7 @@ impl Sent {
     fn pieces(&self) -> u64 {
         match &self.what {
             What::Letter(share) => share.pieces(),
-            What::End(_) => 1,
+            What::Watch | What::End(_) => 1,
         }
     }
 
@@ -115,7 +123,7 @@ impl Sent {
     fn cost(&self) -> u64 {
         match &self.what {
             What::Letter(share) => letter_cost(share.len()),
-            What::End(_) => 0,
+            What::Watch | What::End(_) => 0,
         }
     }
 
@@ -123,6 +131,7 @@ impl Sent {
     fn piece(&self, number: u64) -> Piece {
         let share = match &self.what {
             What::Letter(share) => share,
+            What::Watch => return Piece::Watch,
             What::End(reason) => return Piece::End(*reason),
         };
         let start = (number - self.first) as usize * PIECE_BYTES_MAX;
@@ -151,6 +160,10 @@ impl Out {
     pub(crate) fn push(&mut self, share: Share) {
         self.spent = self.spent.saturating_add(letter_cost(share.len()));
         self.append(What::Letter(share));
+    }
+
+    pub(crate) fn watch(&mut self) {
+        self.append(What::Watch);
     }
 
     pub(crate) fn end(&mut self, reason: Reason) {
@@ -253,20 +266,26 @@ impl Pair {
 
     pub(crate) fn restored(of: Correspondent) -> Self {
         let mut out = Out { next: of.acknowledged, ..Out::default() };
-        for share in of.letters {
-            out.push(share);
+        for undelivered in of.undelivered {
+            match undelivered {
+                Undelivered::Letter(share) => out.push(share),
+                Undelivered::Watch => out.watch(),
+            }
         }
         out.spent = of.spent;
         out.allowed = of.allowed.max(FREE_CREDIT);
         out.said = of.acknowledged;
         let (life, next, taken, inbox) = (of.life, of.next, of.taken, of.inbox);
         let from = In { life, next, taken, inbox, ..In::default() };
-        Self { at: of.at, out, from, closed: of.down, down: of.down, ..Self::default() }
+        let (watched, silent, watcher) = (of.watched, of.silent, of.watcher);
+        let (at, closed, down) = (of.at, of.down, of.down);
+        Self { at, out, from, closed, down, watched, silent, watcher, ..Self::default() }
     }
 
     pub(crate) fn correspondent(&self, pid: Pid) -> Correspondent {
-        let letters = self.out.letters.iter().filter_map(|sent| match &sent.what {
-            What::Letter(share) => Some(share.clone()),
+        let undelivered = self.out.letters.iter().filter_map(|sent| match &sent.what {
+            What::Letter(share) => Some(Undelivered::Letter(share.clone())),
+            What::Watch => Some(Undelivered::Watch),
             // One that has ended does not travel.
             What::End(_) => None,
         });
@@ -276,11 +295,14 @@ impl Pair {
             acknowledged: self.out.acknowledged(),
             spent: self.out.spent,
             allowed: self.out.allowed,
-            letters: letters.collect(),
+            undelivered: undelivered.collect(),
             life: self.from.life,
             next: self.from.next,
             taken: self.from.taken,
             inbox: self.from.inbox,
+            watched: self.watched,
+            silent: self.silent,
+            watcher: self.watcher,
             down: self.down,
         }
     }
@@ -289,6 +311,6 @@ impl Pair {
 pub(crate) fn piece_bytes(piece: &Piece) -> usize {
     match piece {
         Piece::Part(share) | Piece::Letter(share) => share.len(),
-        Piece::End(_) => 0,
+        Piece::Watch | Piece::End(_) => 0,
     }
 }

@@ -70,6 +70,7 @@ impl Machine {
             if let Some(pair) = process.delivery.pairs.get_mut(&mail.from) {
                 pair.from.restart(mail.life);
                 pair.from.owed = true;
+                pair.watcher = false;
             }
         }
         let mut taken = Vec::new();
@@ -108,6 +109,11 @@ impl Machine {
             match piece {
                 Piece::Letter(letter) | Piece::Part(letter) => {
                     self.put(Output::Inbox { pid, from, letter });
+                }
+                Piece::Watch => {
+                    if let Some(pair) = self.pair_of(pid, from) {
+                        pair.watcher = true;
+                    }
                 }
                 Piece::End(reason) => self.correspondent_down(now, pid, from, reason),
             }
@@ -227,7 +233,7 @@ impl super::Delivery {
     fn take(&mut self, other: Pid, piece: Piece, pieces: u64, taken: &mut Vec<Piece>) {
         let cost = match &piece {
             Piece::Letter(share) | Piece::Part(share) => letter_cost(share.len()),
-            Piece::End(_) => 0,
+            Piece::Watch | Piece::End(_) => 0,
         };
         let room = cost == 0 || self.has_room(cost);
         let Some(pair) = self.pairs.get_mut(&other) else { return };
@@ -281,7 +287,7 @@ impl In {
                     }
                     return Some((Piece::Letter(Share::from(bytes)), pieces));
                 }
-                Piece::End(_) => return Some((piece.clone(), pieces)),
+                Piece::Watch | Piece::End(_) => return Some((piece.clone(), pieces)),
             }
         }
         None

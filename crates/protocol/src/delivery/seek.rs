@@ -74,9 +74,7 @@ impl Machine {
         let Some(seek) = self.post.seeks.get_mut(&other) else { return };
         if seek.wrong != Some(wrong) {
             seek.wrong = Some(wrong);
-            seek.again_at = None;
-            self.unask(&Purpose::Find(other));
-            self.ask(now, Purpose::Find(other), Request::Locate(vec![other]));
+            self.ask_anew(now, other);
         }
     }
 
@@ -150,8 +148,23 @@ impl Machine {
         self.arm(at, Timer::Seek(other));
     }
 
-    /// Something was declared lost: perhaps one that a process here has to do with.
+    /// Has the registry asked anew: what was asked before may be answered with what was so then.
+    fn seek_anew(&mut self, now: Instant, pid: Pid, other: Pid) {
+        self.seek(now, pid, other);
+        self.ask_anew(now, other);
+    }
+
+    fn ask_anew(&mut self, now: Instant, other: Pid) {
+        let Some(seek) = self.post.seeks.get_mut(&other) else { return };
+        seek.again_at = None;
+        self.unask(&Purpose::Find(other));
+        self.ask(now, Purpose::Find(other), Request::Locate(vec![other]));
+    }
+
+    /// Something was declared lost: perhaps one that a process here has to do with. Whoever is watched may have
+    /// moved there since it was heard of.
     pub(crate) fn look_for_lost_correspondents(&mut self, now: Instant, only: Option<Pid>) {
+        let looks = self.rules.keep(Rule::WatchedAreLookedFor);
         let mut lost = Vec::new();
         let Some(news) = &self.news else { return };
         let is_lost = |peer: Peer| {
@@ -162,13 +175,14 @@ impl Machine {
         for (pid, process) in processes {
             for (other, pair) in &process.delivery.pairs {
                 let gone = pair.at.is_some_and(|at| is_lost(at.peer));
+                let gone = gone || (pair.watched && looks);
                 if gone && pair.down.is_none() && !self.processes.contains_key(other) {
                     lost.push((*pid, *other));
                 }
             }
         }
         for (pid, other) in lost {
-            self.seek(now, pid, other);
+            self.seek_anew(now, pid, other);
         }
     }
 }

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use wire::{Address, Epoch, Got, LETTER_BYTES_MAX, Mail, Message, Peer, Pid, Share, letter_cost};
 
-use super::{MaySend, UNACKNOWLEDGED_COST_MAX, Unsendable};
+use super::{MaySend, UNACKNOWLEDGED_COST_MAX, Unsendable, newer};
 use crate::machine::{RETRY, Timer};
 use crate::process::Phase;
 use crate::{Instant, Machine, Output, Rule, Span};
@@ -167,8 +167,10 @@ impl Machine {
         let at = at.filter(|at| at.peer != me && !self.gone(at.peer));
         let mailbox = self.mailbox(pid, other);
         if mailbox == Some(me) {
-            let to = self.known_place(now, other).or(at)?;
-            return Some(Way { to, mailbox: None });
+            // The word to the mailbox may have been lost, and the other has been heard of since.
+            let known = self.known_place(now, other);
+            let newest = known.filter(|known| newer(at, *known)).or(at);
+            return Some(Way { to: newest?, mailbox: None });
         }
         let nowhere = mailbox.map(|peer| Address { epoch: Epoch(0), peer });
         Some(Way { to: at.or(nowhere)?, mailbox })
@@ -325,6 +327,27 @@ mod tests {
         machine.mail_goes_on(now, sender);
         drain(&mut machine);
         assert!(machine.asks_for_credit(sender, receiver), "in its new place");
+    }
+
+    /// The word of a move to the mailbox may be lost: what the process itself has said since is newer.
+    #[test]
+    fn on_the_mailbox_itself_the_newer_address_is_right() {
+        let mut machine = machine(1);
+        let (writer, moving) = (pid(1), Pid { index: 1, ..pid(1) });
+        let mut process = Process::new(NodeId(1));
+        process.delivery.locate = wire::Locate::Mailbox(NodeId(1));
+        machine.processes.insert(writer, process);
+        let now = machine.now;
+        let at = |epoch, node| Address { epoch: Epoch(epoch), peer: crate::testing::peer(node) };
+        machine.moved(now, moving, at(1, 2));
+        let process = machine.processes.get_mut(&writer).expect("it is here");
+        process.delivery.pair(now, moving).expect("room").heard_at(at(2, 3));
+        machine.guest_sends(now, writer, moving, Share::from(vec![1]));
+        let sent = drain(&mut machine).into_iter().find_map(|output| match output {
+            Output::Send(to, Message::Mail(mail)) => Some((to, mail.meant)),
+            _ => None,
+        });
+        assert_eq!(sent, Some((crate::testing::peer(3), Epoch(2))));
     }
 
     impl Machine {
