@@ -117,6 +117,8 @@ rules! {
     WatchersAreTold = "watchers-are-told",
     /// When something was declared lost, the registry is asked about all that are watched: they may have moved there.
     WatchedAreLookedFor = "watched-are-looked-for",
+    /// A sender is told that the receiver has ended when that is down, after its last letter.
+    ToldWhenDown = "told-when-down",
     /// The record says that a process has ended when its last letters are delivered.
     EndedWhenDelivered = "ended-when-delivered",
     /// The registry answers when what it says is durable. (Kept by its driver.)

@@ -40,7 +40,13 @@ impl World {
             MaySend::Wait => return self.marks.mark("a sender waits for credit"),
             MaySend::No(Unsendable::Denied) => return self.marks.mark("a letter denied"),
             MaySend::No(Unsendable::Down(_)) => {
+                if let Some(guest) = self.nodes[node].guests.get_mut(&pid) {
+                    guest.refused.insert(to);
+                }
                 return self.marks.mark("a letter to one that is down");
+            }
+            MaySend::No(Unsendable::Ending) => {
+                return self.marks.mark("a letter to one whose last ones are under way");
             }
             MaySend::No(_) => return,
         }
@@ -64,7 +70,7 @@ impl World {
             format!("{pid} holds its effects back, and gets a letter of {from}")
         } else if guest.imaged {
             format!("{pid} gets a letter of {from}, and its image is on its way")
-        } else if guest.downs.contains_key(&from) {
+        } else if guest.downs.contains_key(&from) || guest.refused.contains(&from) {
             format!("{pid} gets a letter of {from}, after it was told that that is down")
         } else {
             *arrived += 1;

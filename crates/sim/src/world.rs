@@ -89,6 +89,8 @@ pub(crate) struct Guest {
     pub(crate) downs: BTreeMap<Pid, Reason>,
     /// Whom it watches, and has had no news of since.
     pub(crate) watching: BTreeSet<Pid>,
+    /// Whom it could not write to because they are down.
+    pub(crate) refused: BTreeSet<Pid>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -656,6 +658,7 @@ impl Guest {
             inbox: VecDeque::new(),
             downs: BTreeMap::new(),
             watching: BTreeSet::new(),
+            refused: BTreeSet::new(),
         }
     }
 }

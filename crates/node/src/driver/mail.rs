@@ -35,6 +35,8 @@ impl Driver {
                     gone.push(message.to);
                     true
                 }
+                // Lost with its receiver, of which the guest hears after the last letter.
+                MaySend::No(Unsendable::Ending) => true,
                 // The engine knows that, too, and has told the guest.
                 MaySend::No(Unsendable::Denied | Unsendable::TooLong) => true,
             }

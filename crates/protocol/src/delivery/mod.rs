@@ -120,8 +120,11 @@ pub enum Unsendable {
     TooLong,
     /// The sender has to do with too many already.
     Busy,
-    /// The receiver is no more.
+    /// The receiver is no more, and its last letter has come.
     Down(Reason),
+    /// The receiver takes nothing more, and letters of it are still to come: what is sent to it is lost, and its sender is
+    /// told when they are here.
+    Ending,
     /// The sender is not here, or not running.
     NotHere,
 }

@@ -50,7 +50,12 @@ impl Machine {
             };
         };
         if let Some(reason) = pair.closed {
-            return MaySend::No(Unsendable::Down(reason));
+            let is_told = pair.down.is_some() || !self.rules.keep(Rule::ToldWhenDown);
+            return MaySend::No(if is_told {
+                Unsendable::Down(reason)
+            } else {
+                Unsendable::Ending
+            });
         }
         if UNACKNOWLEDGED_COST_MAX <= delivery.unacknowledged
             || (pair.out.is_spent() && self.allowed_here(pid, to) <= pair.out.spent)
