@@ -386,6 +386,13 @@ pub struct Killed {
     pub node: String,
 }
 
+impl ProcessSummary {
+    /// Whether it is at this node, and somebody there has seen it lately.
+    pub fn is_at(&self, node: &str) -> bool {
+        self.node == node && self.state != ProcessState::Unreachable
+    }
+}
+
 impl Outcome {
     /// The exit code of an attached `run`: the program's own, as a Unix parent would see it. A code
     /// that does not fit a byte keeps its low byte, and is 255 rather than a false success.

@@ -338,6 +338,44 @@ fn targets_that_are_not_there() {
 }
 
 #[test]
+fn a_node_that_starts_without_the_registry_says_so() {
+    let mut case = Case::new();
+    let listen = case.osprey.address.clone();
+    case.osprey.kill();
+    case.heron.kill();
+    let again = Start { listen, ..Start::default() };
+    case.osprey = case.home.start("osprey", &again).unwrap();
+    // Heron is a member, and osprey has not heard of it.
+    let said = case.home.say(&case.osprey, &["move", "witness", "--to", "heron"]);
+    case.compare(
+        &said,
+        expect![[r#"
+            69
+              × Whether a member is called `heron` is not known: the registry's home does not answer.
+              help: processes run on meanwhile; `whimbrel status` names the registry's home
+        "#]],
+    );
+}
+
+/// Its connections are open, and nothing comes.
+#[test]
+fn a_member_that_stands_still_keeps_nobody_waiting() {
+    let case = Case::new();
+    let joining = Start { join: Some(case.home.token(&case.heron)), ..Start::default() };
+    let curlew = case.home.start("curlew", &joining).unwrap();
+    curlew.signal(rustix::process::Signal::STOP);
+    for (at, to) in [(&case.heron, "osprey"), (&case.heron, "heron"), (&case.osprey, "osprey")] {
+        let said = case.home.say(at, &["move", &case.pid, "--to", to]);
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+    let list = case.home.say(&case.heron, &["ps"]);
+    assert!(list.out.contains(&case.pid) && list.err.contains("no answer from curlew"), "{list:?}");
+    let said = case.home.say(&case.heron, &["kill", "witness"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    curlew.signal(rustix::process::Signal::CONT);
+}
+
+#[test]
 fn names_of_nothing_and_of_too_much() {
     let case = Case::new();
     for words in [&["move", "zzzz", "--to", "osprey"][..], &["kill", "zzzz"], &["logs", "zzzz"]] {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::{Candidate, Error, ErrorCode, ProcessState, ProcessSummary, Reference};
+use api::{Candidate, Error, ErrorCode, ProcessSummary, Reference};
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -57,16 +57,25 @@ impl Node {
     /// it has started, may have joined a moment ago: the registry knows.
     pub(crate) async fn target_named(&self, name: &str) -> Result<Member, Error> {
         let up = |member: &Member| member.standing == MemberStanding::Up;
-        if !self.member_named(name).is_ok_and(|member| up(&member)) {
-            self.hear_news().await;
+        let known = self.member_named(name);
+        if known.as_ref().is_ok_and(up) {
+            return known;
         }
-        self.member_named(name)
+        let heard = self.hear_news().await;
+        self.member_named(name).map_err(|unknown| match heard {
+            true => unknown,
+            // A node that has just started knows nobody before the registry's first word.
+            false => Error::new(
+                ErrorCode::RegistryUnavailable,
+                format!("whether a member is called `{name}` is not known: the registry's home does not answer"),
+            ),
+        })
     }
 
-    /// Hears the registry's newest word on the members, if it is not silent.
-    pub(crate) async fn hear_news(&self) {
+    /// Hears the registry's newest word on the members. Not, if it is silent.
+    pub(crate) async fn hear_news(&self) -> bool {
         let news = self.wished(Wish::News, Cargo::None);
-        _ = tokio::time::timeout(NEWS_PATIENCE, news).await;
+        tokio::time::timeout(NEWS_PATIENCE, news).await.is_ok_and(|news| news.is_ok())
     }
 
     /// What a node is called.
@@ -89,21 +98,20 @@ impl Node {
 
     /// Finds what a text means. Asks all members, unless it is the id of a process that is here.
     pub(crate) async fn find(&self, asker: Asker, text: &str) -> Result<Found, Error> {
-        if let Ok(pid) = text.parse::<Pid>() {
+        let exact = text.parse::<Pid>().ok();
+        if let Some(pid) = exact {
             let local = self.local(true).await?;
             let here = local.into_iter().find(|process| process.pid == pid);
             // Where only its output is kept, the last that was heard of it may be older than its last move.
-            let is_here = |process: &ProcessSummary| {
-                process.node == self.name && process.state != ProcessState::Unreachable
-            };
-            if let Some(process) = here.filter(is_here) {
+            if let Some(process) = here.filter(|process| process.is_at(&self.name)) {
                 let reference = Reference::Process(pid);
                 return Ok(Found { reference, processes: vec![process] });
             }
         }
-        let processes = match asker {
-            Asker::Operator => self.everywhere(true).await?.0,
-            Asker::Member(_) => self.local(true).await?,
+        let processes = match (asker, exact) {
+            (Asker::Operator, Some(pid)) => self.everywhere_unless(pid).await?,
+            (Asker::Operator, None) => self.everywhere(true).await?.0,
+            (Asker::Member(_), _) => self.local(true).await?,
         };
         let candidates: Vec<Candidate<'_>> = processes
             .iter()

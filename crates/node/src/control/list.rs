@@ -1,6 +1,7 @@
 //! What processes there are, here and everywhere, and all that is known of one.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use api::{
     Dir, DirUse, Error, ErrorCode, GroupDetail, Inspection, Outcome, ProcessDetail, ProcessState,
@@ -9,16 +10,21 @@ use api::{
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use engine::Wait;
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use hyper::Method;
 use protocol::{Condition, Status, Waits};
-use wire::{NodeId, Owner, Pid, Reply, Request};
+use wire::{Member, NodeId, Owner, Pid, Reply, Request};
 
 use super::answer::{Answered, ending, json};
 use super::find::Asker;
 use super::{Node, Shared};
 use crate::clock::unix_now;
 use crate::driver::Driver;
+
+/// How long a member may take to list its processes. It is as long as one may take to be called.
+const LIST_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) async fn ps(
     State(node): State<Shared>,
@@ -69,12 +75,51 @@ impl Node {
         &self,
         all: bool,
     ) -> Result<(Vec<ProcessSummary>, Vec<String>), Error> {
-        let path = api::route::PS.fill(&[]) + &PsQuery { all }.to_query();
         let others = self.others();
-        let asked = others.iter().map(|member| {
-            self.caller.json::<ProcessesReply>(member.peer.node, Method::GET, &path, Vec::new())
-        });
+        let asked = others.iter().map(|member| self.of_member(member, all));
         let (local, answers) = tokio::join!(self.local(all), join_all(asked));
+        self.merged(all, local?, &others, answers).await
+    }
+
+    /// The same, but a process that a member says it has is all that is wanted: then nobody else is waited for.
+    pub(crate) async fn everywhere_unless(&self, pid: Pid) -> Result<Vec<ProcessSummary>, Error> {
+        let others = self.others();
+        let asks = others.iter().enumerate();
+        let asks = asks.map(async |(at, member)| (at, self.of_member(member, true).await));
+        let mut asked: FuturesUnordered<_> = asks.collect();
+        let silent = || Error::new(ErrorCode::NodeUnavailable, "it has not answered");
+        let mut answers: Vec<_> = others.iter().map(|_| Err(silent())).collect();
+        while let Some((at, answer)) = asked.next().await {
+            let name = &others[at].name;
+            let has = |process: &&ProcessSummary| process.pid == pid && process.is_at(name);
+            let processes = answer.as_ref().map_or(&[][..], |reply| &reply.processes);
+            if let Some(process) = processes.iter().find(has) {
+                return Ok(vec![process.clone()]);
+            }
+            answers[at] = answer;
+        }
+        Ok(self.merged(true, self.local(true).await?, &others, answers).await?.0)
+    }
+
+    /// The processes of one member. One that does not answer may stand still, its connections open.
+    async fn of_member(&self, member: &Member, all: bool) -> Result<ProcessesReply, Error> {
+        let path = api::route::PS.fill(&[]) + &PsQuery { all }.to_query();
+        let node = member.peer.node;
+        let answer = self.caller.json::<ProcessesReply>(node, Method::GET, &path, Vec::new());
+        tokio::time::timeout(LIST_PATIENCE, answer).await.unwrap_or_else(|_| {
+            let said = format!("{} does not answer", member.name);
+            Err(Error::new(ErrorCode::NodeUnavailable, said))
+        })
+    }
+
+    /// What is here and what members have answered, as one list.
+    async fn merged(
+        &self,
+        all: bool,
+        local: Vec<ProcessSummary>,
+        others: &[Member],
+        answers: Vec<Result<ProcessesReply, Error>>,
+    ) -> Result<(Vec<ProcessSummary>, Vec<String>), Error> {
         let mut silent = Vec::new();
         let mut merged: BTreeMap<Pid, ProcessSummary> = BTreeMap::new();
         let mut add = |process: ProcessSummary| match merged.entry(process.pid) {
@@ -88,7 +133,7 @@ impl Node {
                 }
             }
         };
-        local?.into_iter().for_each(&mut add);
+        local.into_iter().for_each(&mut add);
         for (member, answer) in others.iter().zip(answers) {
             match answer {
                 Ok(reply) => reply.processes.into_iter().for_each(&mut add),
