@@ -13,6 +13,7 @@ mod relay;
 #[path = "faults/table.rs"]
 mod table;
 
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -33,6 +34,35 @@ fn the_table_of_faults_is_true() {
     if let Ok(some) = std::env::var("FAULTS") {
         cells.retain(|cell| some.split(',').any(|name| name == cell.step));
     }
+    let name = |cell: &table::Cell| format!("{} / {:?}: {}", cell.step, cell.fault, cell.text);
+    all(&cells, name, |shared, guest, number, cell| {
+        match play::play(shared, guest, number, cell)? {
+            place if cell.outcomes.contains(&place) => Ok(()),
+            place => Err(format!("{place:?}")),
+        }
+    });
+}
+
+#[test]
+fn a_group_that_is_killed_dies_at_every_step() {
+    let mut steps: Vec<&str> = protocol::Step::ALL.iter().map(|step| step.name()).collect();
+    steps.push("registry-swapped");
+    if let Ok(some) = std::env::var("FAULTS") {
+        steps.retain(|step| some.split(',').any(|name| name == *step));
+    }
+    let name = |step: &&str| format!("{step} / the group killed");
+    all(&steps, name, |shared, guest, number, step| {
+        // Addresses beyond those of the table's cells, which are played at the same time.
+        play::group::kill_group(shared, guest, 500 + number, step)
+    });
+}
+
+/// Plays all of them, some at a time, and fails if one is not as it is to be.
+fn all<T: Sync>(
+    cells: &[T],
+    name: impl Fn(&T) -> String + Sync,
+    play: impl Fn(&Home, &str, usize, &T) -> Result<(), String> + Sync,
+) {
     let guest = programs::guest("journal").unwrap();
     let guest = guest.to_str().unwrap();
     let shared = Home::new();
@@ -41,31 +71,24 @@ fn the_table_of_faults_is_true() {
         for _ in 0..AT_A_TIME {
             scope.spawn(|| {
                 while let Some((number, cell)) = { next.lock().unwrap().next() } {
-                    if let Err(words) = check(&shared, guest, number, cell) {
-                        eprintln!("{words}");
-                        wrong.lock().unwrap().push(words);
+                    let since = Instant::now();
+                    // A daemon that does not start or halt ends the cell with a panic.
+                    let played = AssertUnwindSafe(|| play(&shared, guest, number, cell));
+                    let played = std::panic::catch_unwind(played);
+                    let played = played.unwrap_or_else(|_| Err("a panic".to_owned()));
+                    let took = since.elapsed().as_secs_f64();
+                    match played {
+                        Ok(()) => println!("{}: {took:.1} s", name(cell)),
+                        Err(words) => {
+                            let words = format!("{}: {took:.1} s: {words}", name(cell));
+                            eprintln!("{words}");
+                            wrong.lock().unwrap().push(words);
+                        }
                     }
                 }
             });
         }
     });
     let wrong = wrong.into_inner().unwrap();
-    assert!(wrong.is_empty(), "{} of {} cells are not so", wrong.len(), cells.len());
-}
-
-fn check(shared: &Home, guest: &str, number: usize, cell: &table::Cell) -> Result<(), String> {
-    let since = Instant::now();
-    let name = format!("{} / {:?}: {}", cell.step, cell.fault, cell.text);
-    // A daemon that does not start or halt ends the cell with a panic.
-    let played = std::panic::catch_unwind(|| play::play(shared, guest, number, cell));
-    let took = since.elapsed().as_secs_f64();
-    match played {
-        Ok(Ok(place)) if cell.outcomes.contains(&place) => {
-            println!("{name}: {place:?}, {took:.1} s");
-            Ok(())
-        }
-        Ok(Ok(place)) => Err(format!("{name}: {place:?}, {took:.1} s")),
-        Ok(Err(words)) => Err(format!("{name}: {took:.1} s: {words}")),
-        Err(_) => Err(format!("{name}: a panic, {took:.1} s")),
-    }
+    assert!(wrong.is_empty(), "{} of {} are not so", wrong.len(), cells.len());
 }

@@ -38,7 +38,15 @@ impl Journal {
     /// An empty journal in this directory.
     pub fn new(dir: &Path) -> Self {
         fs::create_dir(dir).unwrap();
-        let path = dir.join("journal");
+        Self::at(dir.join("journal"))
+    }
+
+    /// Another empty journal in the same directory.
+    pub fn beside(other: &Self, name: &str) -> Self {
+        Self::at(other.path.with_file_name(name))
+    }
+
+    fn at(path: PathBuf) -> Self {
         fs::write(&path, "").unwrap();
         let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
         let news = inotify::init(flags).unwrap();

@@ -1,6 +1,9 @@
 //! One cell of the table, played with three daemons: heron keeps the registry and the output,
 //! osprey is the source, curlew the target.
 
+#[path = "group.rs"]
+pub(crate) mod group;
+
 use std::path::PathBuf;
 use std::process::Child;
 
@@ -191,14 +194,7 @@ pub(crate) fn play(
     let way = way(&cell.step);
     let mut stage = Stage::new(shared, number, &way.halts);
     let played = stage.play(guest, &way, cell);
-    played.map_err(|wrong| {
-        let said = stage.nodes.iter_mut().flatten().map(|node| {
-            let last = node.last_words();
-            format!("{}: {last:#?}", node.name)
-        });
-        let said: Vec<String> = said.collect();
-        format!("{wrong}\n{}", said.join("\n"))
-    })
+    played.map_err(|wrong| stage.with_last_words(&wrong))
 }
 
 impl Stage {
@@ -230,6 +226,16 @@ impl Stage {
         let journal = Journal::new(&home.path().join("journal"));
         let file = home.path().join("process.image");
         Self { home, nodes, starts, relays, journal, file, pid: String::new() }
+    }
+
+    /// What is wrong, and what everyone said before.
+    fn with_last_words(&mut self, wrong: &str) -> String {
+        let said = self.nodes.iter_mut().flatten().map(|node| {
+            let last = node.last_words();
+            format!("{}: {last:#?}", node.name)
+        });
+        let said: Vec<String> = said.collect();
+        format!("{wrong}\n{}", said.join("\n"))
     }
 
     fn node(&mut self, node: Node) -> &mut Daemon {
