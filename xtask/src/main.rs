@@ -1,4 +1,4 @@
-//! The chores of this repository as one program: `cargo xtask ci | bench | long | guests | tidy`.
+//! The chores of this repository as one program: `cargo xtask ci | bench | chaos | long | guests | tidy`.
 //!
 //! A Rust program and not a shell script, so that it runs wherever the project builds, and lean, so that it starts in
 //! seconds: it calls cargo for whatever needs the engine.
@@ -7,7 +7,11 @@ mod cargo;
 mod ci;
 mod tidy;
 
-use std::{env, process::ExitCode};
+use std::{
+    env,
+    os::unix::process::CommandExt,
+    process::{Command, ExitCode},
+};
 
 const USAGE: &str = "\
 Usage: cargo xtask COMMAND
@@ -16,6 +20,8 @@ Usage: cargo xtask COMMAND
   bench exec [--json]   speed of transformed code beside plain Wasmtime's
   bench move [--json]   pause, throughput and size of moves, and of freezing to a file
                         (parts by name: files safepoints n-body pulse binary-trees cpython compressible random)
+  chaos [--minutes N] [--seed S] [--json]
+                        processes write to each other while nodes are killed, links cut, and everything moves (10 minutes)
   long                  real programs on long journeys between daemons; takes minutes
   guests                build our own guests, fetch the real programs
   tidy                  what must hold of the repository's text and crate graph
@@ -27,6 +33,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["ci"] => ci::run(),
         ["bench", name, rest @ ..] if !name.starts_with('-') => bench(name, rest),
+        ["chaos", rest @ ..] => chaos(rest),
         ["long"] => long(),
         ["guests"] => guests(),
         ["tidy"] => tidy::run(),
@@ -58,6 +65,16 @@ fn bench(name: &str, rest: &[&str]) -> Result<(), String> {
     cargo::cargo(&["run", "--quiet", "--release", "--package", "bench", "--", name])
         .args(rest)
         .run("bench")
+}
+
+/// Becomes the program that runs daemons and breaks them, which then hears interrupts and exits by itself.
+fn chaos(rest: &[&str]) -> Result<(), String> {
+    // Together, so that what they share is built once; it starts the command, and the judge, that lie beside it.
+    cargo::cargo(&["build", "--quiet", "--release", "--package", "whimbrel", "--package", "chaos"])
+        .run("building whimbrel and chaos")?;
+    let own = env::current_exe().map_err(|error| error.to_string())?;
+    let error = Command::new(own.with_file_name("chaos")).args(rest).exec();
+    Err(format!("chaos does not start: {error}"))
 }
 
 /// Runs the tests that are too long for every day.

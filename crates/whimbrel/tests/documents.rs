@@ -93,7 +93,8 @@ fn the_commands_that_are_shown_work() {
             "cargo xtask ci",
             "cargo xtask guests",
             "cargo xtask bench exec",
-            "cargo xtask bench move"
+            "cargo xtask bench move",
+            "cargo xtask chaos"
         ]
     );
 }

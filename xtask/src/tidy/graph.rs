@@ -7,9 +7,10 @@ use serde_json::Value;
 use crate::cargo::cargo;
 
 /// Which of our crates each of ours may name. A new edge is a change of design, made here too.
-const EDGES: [(&str, &[&str]); 14] = [
+const EDGES: [(&str, &[&str]); 15] = [
     ("api", &["wire"]),
     ("bench", &["engine", "features", "node", "programs", "transform", "wire"]),
+    ("chaos", &["api", "cli", "programs"]),
     ("cli", &["api", "programs"]),
     ("engine", &["features", "transform", "wire"]),
     ("features", &[]),
