@@ -20,7 +20,7 @@ impl Machine {
     #[must_use]
     pub fn may_watch(&self, pid: Pid, of: Pid) -> MaySend {
         match self.may_send(pid, of, 0) {
-            MaySend::Wait | MaySend::No(Unsendable::Down(_)) => MaySend::Yes,
+            MaySend::Wait | MaySend::No(Unsendable::Down(_) | Unsendable::Ending) => MaySend::Yes,
             other => other,
         }
     }
