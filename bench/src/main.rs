@@ -3,16 +3,21 @@
 //! Each is one run that measures a thing and its rivals side by side, so that a busy or slow machine shifts both. A
 //! table goes to stdout; with `--json`, one object does and nothing else.
 
+mod cluster;
 mod exec;
+mod messages;
 mod moving;
+mod program;
 mod report;
 mod statistics;
+mod tls;
 
 use std::{env, process::ExitCode};
 
 const USAGE: &str = "\
 Usage: bench exec [--json] [--quick] [--only NAME]...
-       bench move [--json] [PART]...";
+       bench move [--json] [PART]...
+       bench messages [--json] [PART]...";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -24,6 +29,7 @@ fn main() -> ExitCode {
     let done = match name {
         "exec" => exec::Choice::parse(options).and_then(|choice| exec::run(&choice)),
         "move" => moving::run(options),
+        "messages" => messages::run(options),
         _ => Err(USAGE.to_owned()),
     };
     match done {

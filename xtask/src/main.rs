@@ -20,6 +20,9 @@ Usage: cargo xtask COMMAND
   bench exec [--json]   speed of transformed code beside plain Wasmtime's
   bench move [--json]   pause, throughput and size of moves, and of freezing to a file
                         (parts by name: files safepoints n-body pulse binary-trees cpython compressible random)
+  bench messages [--json]
+                        messages between processes beside Erlang, NATS and plain TLS: round trips and throughput
+                        (parts by name: local remote tls erlang nats)
   chaos [--minutes N] [--seed S] [--json]
                         processes write to each other while nodes are killed, links cut, and everything moves (10 minutes)
   long                  real programs on long journeys between daemons; takes minutes
@@ -57,8 +60,8 @@ fn main() -> ExitCode {
 
 /// Runs a benchmark in its own binary, which is the one that links the engine.
 fn bench(name: &str, rest: &[&str]) -> Result<(), String> {
-    if name == "move" {
-        // It starts daemons: the command has to lie beside the benchmark.
+    if ["move", "messages"].contains(&name) {
+        // They start daemons: the command has to lie beside the benchmark.
         cargo::cargo(&["build", "--quiet", "--release", "--package", "whimbrel"])
             .run("building whimbrel")?;
     }

@@ -15,8 +15,7 @@ use std::{
 use engine::{Code, Config, Engine, Event, EventSink, Frozen, Place, Process, Setup, Stamp, Thaw};
 use wire::{Epoch, GroupId, Offer, Pid};
 
-use super::program::Subject;
-use crate::{report::Report, statistics::quantile};
+use crate::{program::Subject, report::Report, statistics::quantile};
 
 const PID: Pid = Pid { group: GroupId(1), index: 0 };
 

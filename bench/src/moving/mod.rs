@@ -22,17 +22,14 @@
 //!
 //! The last one is a way of saying "at most 1 ms and 1.5 times writing and reading the same bytes" in one number.
 
-mod cluster;
+mod copy;
 mod freezing;
-mod program;
-mod tls;
 
-use std::path::PathBuf;
-
-use cluster::{Cluster, Moved};
-use program::Subject;
-
-use crate::report::Report;
+use crate::{
+    cluster::{Cluster, Moved, command},
+    program::{self, Subject},
+    report::Report,
+};
 
 /// How often a small process is moved, and a large one.
 const MOVES_SMALL: usize = 100;
@@ -87,13 +84,6 @@ pub(crate) fn run(options: &[String]) -> Result<Report, String> {
         report.push("moves-given-up", f64::from(cluster.given_up()), "count");
     }
     Ok(report)
-}
-
-/// The `whimbrel` binary, built beside this one.
-fn command() -> Result<PathBuf, String> {
-    let own = std::env::current_exe().map_err(|error| error.to_string())?;
-    let command = own.with_file_name("whimbrel");
-    if command.is_file() { Ok(command) } else { Err(format!("{} is not built", command.display())) }
 }
 
 fn without_network(
@@ -194,7 +184,7 @@ fn large(report: &mut Report, cluster: &Cluster) -> Result<(), String> {
     let (mut later, mut raw) = (Vec::new(), Vec::new());
     for times in 1..=MOVES_LARGE {
         let moved = cluster.move_on(&pid, times)?;
-        raw.push(tls::copy(&content, moved.image_bytes)?.as_secs_f64() * 1000.0);
+        raw.push(copy::copy(&content, moved.image_bytes)?.as_secs_f64() * 1000.0);
         later.push(moved);
     }
     cluster.kill(&pid)?;

@@ -138,6 +138,8 @@ pub(crate) struct Outside {
 }
 
 struct State {
+    /// How many wait for a change. To tell nobody would cost a call of the system for each message.
+    watched: usize,
     node: String,
     epoch: Epoch,
     held: bool,
@@ -199,9 +201,11 @@ impl World {
         self.wait.take()
     }
 
-    fn cpu(&self) -> Duration {
-        let now = self.since.map_or(Duration::ZERO, |since| thread_time() - since);
-        Duration::from_nanos(self.shared.cpu()) + now
+    /// How much of a processor the process has used, if it is on a worker, which counts. Asking costs a call of the
+    /// system.
+    pub(crate) fn cpu_time(&self) -> Option<Duration> {
+        let now = thread_time() - self.since?;
+        Some(Duration::from_nanos(self.shared.cpu()) + now)
     }
 
     /// Waits on the worker, while the resume form is not compiled yet and the process could not go
@@ -219,8 +223,10 @@ impl World {
             let timeout = wait.deadline().map_or(LOOK_AGAIN, |deadline| {
                 LOOK_AGAIN.min(Duration::from_nanos(deadline.saturating_sub(now())))
             });
+            state.watched += 1;
             let waited = self.shared.changed.wait_timeout(state, timeout);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.watched -= 1;
         }
     }
 
@@ -356,7 +362,7 @@ impl Outside {
     ) -> Arc<Self> {
         let crate::Place { node, epoch } = place;
         let cpu = AtomicU64::new(streams.cpu);
-        let state = State { node, epoch, held, ended: None, streams, mail };
+        let state = State { watched: 0, node, epoch, held, ended: None, streams, mail };
         let (wants, changed) = (AtomicU32::new(0), Condvar::new());
         let on = Mutex::new(None);
         Arc::new(Self { events, wants, cpu, on, state: Mutex::new(state), changed })
@@ -370,8 +376,7 @@ impl Outside {
     pub(crate) fn want(&self, bits: u32) {
         self.wants.fetch_or(bits, Ordering::SeqCst);
         // Whoever waits looks at this under the lock.
-        drop(self.state());
-        self.changed.notify_all();
+        self.has_changed(self.state());
     }
 
     pub(crate) fn unwant(&self, bits: u32) {
@@ -393,6 +398,15 @@ impl Outside {
 
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+
+    /// Tells whoever waits for that.
+    fn has_changed(&self, state: MutexGuard<'_, State>) {
+        let watched = state.watched > 0;
+        drop(state);
+        if watched {
+            self.changed.notify_all();
+        }
     }
 
     /// Events of one process are said one after the other: by its worker, or by nobody.
@@ -438,7 +452,8 @@ impl Outside {
 
     /// Feeds input; see [`crate::Process::stdin`].
     pub(crate) fn feed(&self, offset: u64, bytes: &[u8]) -> u64 {
-        let streams = &mut self.state().streams;
+        let mut state = self.state();
+        let streams = &mut state.streams;
         // What is before the end of what was fed is a repetition; what is after it leaves a gap.
         if offset <= streams.fed && !streams.ended {
             let skip = usize::try_from(streams.fed - offset).unwrap_or(usize::MAX);
@@ -448,19 +463,22 @@ impl Outside {
             streams.input.extend(fresh);
             streams.fed += fresh.len() as u64;
         }
-        self.changed.notify_all();
-        streams.fed
+        let fed = streams.fed;
+        self.has_changed(state);
+        fed
     }
 
     pub(crate) fn end_input(&self) {
-        self.state().streams.ended = true;
-        self.changed.notify_all();
+        let mut state = self.state();
+        state.streams.ended = true;
+        self.has_changed(state);
     }
 
     pub(crate) fn output_taken(&self, offset: u64) {
-        let streams = &mut self.state().streams;
+        let mut state = self.state();
+        let streams = &mut state.streams;
         streams.taken = streams.taken.max(offset.min(streams.written));
-        self.changed.notify_all();
+        self.has_changed(state);
     }
 
     fn send(&self, pid: Pid, to: Pid, order: Order, bytes: &[u8]) -> Result<(), Unsent> {
@@ -500,9 +518,12 @@ impl Outside {
         self.tell_of_took(pid, &mut self.state(), false);
     }
 
-    pub(crate) fn deliver(&self, message: Incoming) -> bool {
-        let delivered = self.state().mail.deliver(message);
-        self.changed.notify_all();
+    /// See [`crate::Process::deliver_all`].
+    pub(crate) fn deliver(&self, messages: impl Iterator<Item = Incoming>) -> bool {
+        let mut state = self.state();
+        let mut messages = messages;
+        let delivered = messages.all(|message| state.mail.deliver(message));
+        self.has_changed(state);
         delivered
     }
 
@@ -513,8 +534,9 @@ impl Outside {
     }
 
     pub(crate) fn is_gone(&self, pid: Pid) {
-        self.state().mail.is_gone(pid);
-        self.changed.notify_all();
+        let mut state = self.state();
+        state.mail.is_gone(pid);
+        self.has_changed(state);
     }
 
     /// See [`crate::Process::carry`].
@@ -523,9 +545,14 @@ impl Outside {
         if state.held {
             return 0;
         }
-        let taken = state.mail.carry(takes);
+        let load = state.mail.load();
+        // The process goes on sending meanwhile.
         drop(state);
-        self.changed.notify_all();
+        let carried = load.offer(takes);
+        let taken = carried.taken();
+        let mut state = self.state();
+        state.mail.unload(carried);
+        self.has_changed(state);
         taken
     }
 
@@ -564,7 +591,7 @@ impl Outside {
         if let Some(outcome) = state.ended.take() {
             self.say(pid, Event::Ended(outcome));
         }
-        self.changed.notify_all();
+        self.has_changed(state);
     }
 
     /// Says that it has ended: now, or when its effects are released. One that is killed says it at once, and what
@@ -613,10 +640,6 @@ impl View for Host {
         }
         self.world.block(wait);
         Blocked::Unwind
-    }
-
-    fn cpu_time(&self) -> Option<Duration> {
-        Some(self.world.cpu())
     }
 }
 

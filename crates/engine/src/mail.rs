@@ -10,7 +10,7 @@
 //! something to carry ([`crate::Event::Sent`]), and when much was taken from the inbox
 //! ([`crate::Event::Took`]).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -136,7 +136,7 @@ pub(crate) struct Mail {
     read: usize,
     outbox: VecDeque<Outgoing>,
     outbox_bytes: usize,
-    /// How much of that is for whom.
+    /// How much of that is for whom. Both count what is being offered to a carrier, too.
     outbox_each: BTreeMap<Pid, usize>,
     /// What was taken from the inbox and the node was not told of.
     took: BTreeMap<Pid, Took>,
@@ -146,6 +146,42 @@ pub(crate) struct Mail {
     gone: VecDeque<Pid>,
     /// When the call that waits for mail stops waiting, on the process's own clock.
     pub(crate) deadline: Option<u64>,
+}
+
+/// What is offered to a carrier.
+pub(crate) struct Load(VecDeque<Outgoing>);
+
+/// What became of a load.
+pub(crate) struct Carried {
+    left: VecDeque<Outgoing>,
+    /// How much was taken, by receiver.
+    taken: BTreeMap<Pid, usize>,
+    count: usize,
+}
+
+impl Load {
+    /// See [`crate::Process::carry`].
+    pub(crate) fn offer(self, mut takes: impl FnMut(&Outgoing) -> bool) -> Carried {
+        let mut carried = Carried { left: VecDeque::new(), taken: BTreeMap::new(), count: 0 };
+        let mut stuck = BTreeSet::new();
+        for message in self.0 {
+            if (!stuck.is_empty() && stuck.contains(&message.to)) || !takes(&message) {
+                stuck.insert(message.to);
+                carried.left.push_back(message);
+            } else {
+                *carried.taken.entry(message.to).or_default() += weight(&message.bytes);
+                carried.count += 1;
+            }
+        }
+        carried
+    }
+}
+
+impl Carried {
+    /// How many messages were taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.count
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -278,7 +314,7 @@ impl Mail {
     pub(crate) fn has_send_room(&self, to: Pid, bytes: usize) -> bool {
         let bytes = bytes + MESSAGE_BYTES_EXTRA;
         let each = self.outbox_each.get(&to).map_or(0, |before| before + bytes);
-        let all = if self.outbox.is_empty() { 0 } else { self.outbox_bytes + bytes };
+        let all = if self.outbox_bytes == 0 { 0 } else { self.outbox_bytes + bytes };
         (each <= OUTBOX_BYTES_EACH_MAX && all <= OUTBOX_BYTES_MAX) || self.gone.contains(&to)
     }
 
@@ -304,20 +340,27 @@ impl Mail {
         !self.outbox.is_empty()
     }
 
-    /// See [`crate::Process::carry`].
-    pub(crate) fn carry(&mut self, mut takes: impl FnMut(&Outgoing) -> bool) -> usize {
-        let mut left = BTreeMap::new();
-        let before = self.outbox.len();
-        self.outbox.retain(|message| {
-            if left.contains_key(&message.to) || !takes(message) {
-                *left.entry(message.to).or_insert(0) += weight(&message.bytes);
-                return true;
+    /// Takes out what was sent, to be offered to a carrier. It goes on to take room.
+    pub(crate) fn load(&mut self) -> Load {
+        Load(std::mem::take(&mut self.outbox))
+    }
+
+    /// Puts back what was left of a load, before what was sent since.
+    pub(crate) fn unload(&mut self, carried: Carried) {
+        let Carried { mut left, taken, .. } = carried;
+        if !left.is_empty() {
+            left.append(&mut self.outbox);
+            self.outbox = left;
+        }
+        for (to, bytes) in taken {
+            self.outbox_bytes -= bytes;
+            if let Some(each) = self.outbox_each.get_mut(&to) {
+                *each -= bytes;
+                if *each == 0 {
+                    self.outbox_each.remove(&to);
+                }
             }
-            self.outbox_bytes -= weight(&message.bytes);
-            false
-        });
-        self.outbox_each = left;
-        before - self.outbox.len()
+        }
     }
 
     pub(crate) fn save(&self) -> Vec<u8> {
@@ -417,6 +460,13 @@ mod tests {
 
     const PEER: Pid = Pid { group: GroupId(1), index: 1 };
 
+    fn carry(mail: &mut Mail, takes: impl FnMut(&Outgoing) -> bool) -> usize {
+        let carried = mail.load().offer(takes);
+        let taken = carried.taken();
+        mail.unload(carried);
+        taken
+    }
+
     fn message(bytes: &[u8]) -> Incoming {
         Incoming { from: PEER, what: What::Message, bytes: bytes.into() }
     }
@@ -508,7 +558,7 @@ mod tests {
             assert!(!mail.has_send_room(to(index), 0));
         }
         assert!(!mail.has_send_room(to(4), 0), "it is full for all");
-        assert_eq!(mail.carry(|message| message.to == to(2)), 2);
+        assert_eq!(carry(&mut mail, |message| message.to == to(2)), 2);
         assert!(!mail.has_send_room(to(1), 0) && mail.has_send_room(to(2), half.len()));
         mail.is_gone(to(1));
         assert!(mail.has_send_room(to(1), 0), "nobody waits for one that is gone");
@@ -523,7 +573,7 @@ mod tests {
         }
         let carry = |mail: &mut Mail, takes: &dyn Fn(&Outgoing) -> bool| {
             let mut taken = String::new();
-            mail.carry(|message| {
+            carry(mail, |message| {
                 let takes = takes(message);
                 if takes {
                     taken += str::from_utf8(&message.bytes).expect("text");

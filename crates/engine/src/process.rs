@@ -219,7 +219,15 @@ impl Process {
     /// What is delivered after [`crate::Frozen::image`] is not in that image.
     #[must_use]
     pub fn deliver(&self, from: Pid, what: What, bytes: Share) -> bool {
-        let delivered = self.shared.outside.deliver(Incoming { from, what, bytes });
+        self.deliver_all(from, what, std::iter::once(bytes))
+    }
+
+    /// [`Process::deliver`], of several from one sender, in order. False if there was no room for one: neither that
+    /// nor those after it were taken then.
+    #[must_use]
+    pub fn deliver_all(&self, from: Pid, what: What, all: impl IntoIterator<Item = Share>) -> bool {
+        let messages = all.into_iter().map(|bytes| Incoming { from, what, bytes });
+        let delivered = self.shared.outside.deliver(messages);
         Shared::nudge(&self.shared);
         delivered
     }
@@ -236,7 +244,8 @@ impl Process {
     ///
     /// None is offered while its effects are held. [`crate::Event::Sent`] rings when there are the
     /// first; whoever leaves some has to come back for them. What is carried off after
-    /// [`crate::Frozen::image`] is in that image all the same.
+    /// [`crate::Frozen::image`] is in that image all the same. No image may be taken during the call: what is being
+    /// offered would not be in it.
     pub fn carry(&self, takes: impl FnMut(&Outgoing) -> bool) -> usize {
         let taken = self.shared.outside.carry(takes);
         if taken > 0 {

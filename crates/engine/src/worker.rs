@@ -55,6 +55,8 @@ struct Queue {
     tasks: VecDeque<Task>,
     running: Vec<Option<Running>>,
     deadlines: BinaryHeap<Deadline>,
+    /// How many workers wait for a task.
+    idle: usize,
     stopped: bool,
 }
 
@@ -90,6 +92,7 @@ impl Scheduler {
                 tasks: VecDeque::new(),
                 running: (0..workers).map(|_| None).collect(),
                 deadlines: BinaryHeap::new(),
+                idle: 0,
                 stopped: false,
             }),
             ready: Condvar::new(),
@@ -125,10 +128,15 @@ impl Scheduler {
 
     pub(crate) fn push(&self, shared: Arc<Shared>, body: Box<Body>) {
         let mut queue = self.queue();
+        // Once told, the clock looks again by itself for as long as anyone waits.
+        let first = queue.tasks.is_empty();
         queue.tasks.push_back(Task { shared, body });
-        let contended = queue.running.iter().all(Option::is_some);
+        let contended = first && queue.running.iter().all(Option::is_some);
+        let idle = queue.idle > 0;
         drop(queue);
-        self.ready.notify_one();
+        if idle {
+            self.ready.notify_one();
+        }
         if contended {
             self.tick.notify_one();
         }
@@ -166,7 +174,9 @@ impl Scheduler {
                 }
                 return Some(task);
             }
+            queue.idle += 1;
             queue = self.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue.idle -= 1;
         }
     }
 

@@ -191,19 +191,16 @@ pub fn receive_into(bytes: &mut Vec<u8>) -> (Pid, What) {
 }
 
 fn take(timeout: i64, bytes: &mut Vec<u8>) -> Option<(Pid, What)> {
-    bytes.resize(bytes.len().max(BUFFER_BYTES), 0);
+    bytes.clear();
+    bytes.reserve(BUFFER_BYTES);
     loop {
         let (code, info) = sys::receive(bytes, timeout);
         match code {
             Code::DONE => {
-                bytes.truncate(info.length as usize);
                 return Some((Pid { group: info.group, index: info.index }, what(info.what)));
             }
-            Code::ROOM => bytes.resize(info.length as usize, 0),
-            Code::TIMEOUT => {
-                bytes.clear();
-                return None;
-            }
+            Code::ROOM => bytes.reserve(info.length as usize),
+            Code::TIMEOUT => return None,
             code => panic!("whimbrel.receive answers {code:?}"),
         }
     }

@@ -5,6 +5,8 @@
 //! borrow that lives as long as the call, with that borrow's own length, so that the host's reads
 //! are of initialised bytes and its writes are of bytes that nobody else looks at.
 
+use alloc::vec::Vec;
+
 use crate::Pid;
 
 /// A timeout that never comes.
@@ -72,14 +74,19 @@ pub(crate) fn demonitor(of: Pid) -> Code {
     host::demonitor(of)
 }
 
-pub(crate) fn receive(buffer: &mut [u8], timeout: i64) -> (Code, Info) {
+/// Takes a message that fits into the room that an empty vector has; what was there before is gone either way. The
+/// room is not filled with zeros first: that would cost more than most messages.
+pub(crate) fn receive(bytes: &mut Vec<u8>, timeout: i64) -> (Code, Info) {
+    bytes.clear();
     let mut info = Info::default();
-    (host::receive(&mut info, buffer, timeout), info)
+    (host::receive(&mut info, bytes, timeout), info)
 }
 
 #[cfg(target_family = "wasm")]
 #[expect(unsafe_code, reason = "calls of another module's functions are; see above")]
 mod host {
+    use alloc::vec::Vec;
+
     use super::{Code, Info, RawPid};
     use crate::Pid;
 
@@ -144,14 +151,26 @@ mod host {
         unsafe { import::demonitor(of.group, of.index) }
     }
 
-    pub(super) fn receive(info: &mut Info, buffer: &mut [u8], timeout: i64) -> Code {
-        // SAFETY: the host writes at most as many bytes as the slice has, and one record.
-        unsafe { import::receive(info, buffer.as_mut_ptr(), buffer.len(), timeout) }
+    pub(super) fn receive(info: &mut Info, bytes: &mut Vec<u8>, timeout: i64) -> Code {
+        let room = bytes.spare_capacity_mut();
+        // SAFETY: the host writes at most as many bytes as there is room for, and one record.
+        let code = unsafe { import::receive(info, room.as_mut_ptr().cast(), room.len(), timeout) };
+        if code == Code::DONE {
+            assert!(
+                info.length as usize <= bytes.capacity(),
+                "the host wrote more than there is room for"
+            );
+            // SAFETY: the vector was empty, and the host has written so many bytes at its start.
+            unsafe { bytes.set_len(info.length as usize) };
+        }
+        code
     }
 }
 
 #[cfg(not(target_family = "wasm"))]
 mod host {
+    use alloc::vec::Vec;
+
     use super::{Code, Info, RawPid};
     use crate::Pid;
 
@@ -183,7 +202,7 @@ mod host {
         nobody()
     }
 
-    pub(super) fn receive(_: &mut Info, _: &mut [u8], _: i64) -> Code {
+    pub(super) fn receive(_: &mut Info, _: &mut Vec<u8>, _: i64) -> Code {
         nobody()
     }
 }

@@ -10,6 +10,7 @@ use api::{Error, ErrorCode};
 use engine::Engine;
 use protocol::{Machine, Rng};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use wire::{ClusterId, Incarnation, NodeId, Peer, Reply};
@@ -393,7 +394,11 @@ async fn assemble(
     let (events, inbox) = mpsc::unbounded_channel();
     let events = Events(events);
     let (heard, hearing) = mpsc::channel(HEARD_MAX);
-    let messages = Messages::new(dialer.clone());
+    // Letters have a thread to themselves: the driver and the message links take turns on it, so that a letter passes
+    // from socket to process and back without another thread being woken in between.
+    let letters = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let letters = letters.map_err(|error| Error::new(ErrorCode::Io, error.to_string()))?;
+    let messages = Messages::new(dialer.clone(), letters.handle().clone());
     let arrivals = Arrivals::default();
     let caller = Caller::new(place.others.is_some().then(|| dialer.clone()));
     let codes = Codes::new(engine.clone(), caller.clone());
@@ -429,6 +434,7 @@ async fn assemble(
             arrivals: arrivals.clone(),
             codes: codes.clone(),
             halts: config.halts.clone(),
+            elsewhere: tokio::runtime::Handle::current(),
         },
         events.clone(),
     );
@@ -469,6 +475,7 @@ async fn assemble(
             dialer: dialer.clone(),
             home: place.home.clone(),
             messages,
+            letters: letters.handle().clone(),
             heard: heard.clone(),
             arrivals,
             engine,
@@ -494,11 +501,29 @@ async fn assemble(
         socket,
     };
     let life = Life { driver, inbox, hearing, _heard: heard, tasks, home: place.home, dir };
-    let life = tokio::spawn(life.run(events, stop.subscribe()));
+    let life = live(letters, life.run(events, stop.subscribe()))?;
     // Whoever hears that a node is ready may ask who the members are. If the registry is silent the
     // node serves all the same: what runs elsewhere goes on, and what is asked here says so.
     let _ = tokio::time::timeout(NEWS_PATIENCE, has_news).await;
     Ok(Handle { ready, stop, life })
+}
+
+/// Lives on a thread of its own, which carries this runtime.
+fn live(
+    runtime: Runtime,
+    life: impl Future<Output = Ended> + Send + 'static,
+) -> Result<JoinHandle<Ended>, Error> {
+    let (ended, end) = oneshot::channel();
+    let lives = move || {
+        let _ = ended.send(runtime.block_on(life));
+        // Somebody may still read or write an image, and is not waited for.
+        runtime.shutdown_background();
+    };
+    std::thread::Builder::new()
+        .name("letters".into())
+        .spawn(lives)
+        .map_err(|error| Error::new(ErrorCode::Io, error.to_string()))?;
+    Ok(tokio::spawn(async move { end.await.unwrap_or(Ended::Stopped) }))
 }
 
 /// Everything that ends with the node.

@@ -154,3 +154,35 @@ async fn what_was_sent_arrives_although_its_sender_has_ended() {
     .await;
     assert_eq!(texts[1], "4000 in order\n");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_inbox_turns_letters_away_and_none_is_lost() {
+    // Seven letters of the longest kind at once, where three have room.
+    let due = 7 * 3;
+    let catch: &[&str] = &["catch", &due.to_string(), "300"];
+    let places: Vec<String> = (1..=7).map(|place: usize| (8 - place).to_string()).collect();
+    let pours: Vec<[&str; 4]> = places.iter().map(|by| ["pour", "3", "1048576", by]).collect();
+    let mut programs = vec![("catch", catch)];
+    programs.extend(pours.iter().map(|args| ("pour", &args[..])));
+    let (texts, _) = run(Locate::default(), &programs).await;
+    assert_eq!(texts[0], format!("{due} in order\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_delivered_is_said_and_the_longest_letter_is() {
+    let outcomes: (&str, &[&str]) = ("outcomes", &["outcomes"]);
+    let (texts, _) = run(Locate::default(), &[outcomes, outcomes]).await;
+    let length = 1 << 20;
+    assert_eq!(
+        texts[0],
+        format!(
+            "too long: Err(TooLarge)\n\
+             longest: Ok(())\n\
+             arrived: {length} {}\n\
+             ended: Gone\n\
+             unknown: Gone\n\
+             foreign: Err(Denied)\n",
+            3 * length
+        )
+    );
+}

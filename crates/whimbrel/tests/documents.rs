@@ -94,6 +94,7 @@ fn the_commands_that_are_shown_work() {
             "cargo xtask guests",
             "cargo xtask bench exec",
             "cargo xtask bench move",
+            "cargo xtask bench messages",
             "cargo xtask chaos"
         ]
     );

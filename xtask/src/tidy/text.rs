@@ -3,8 +3,10 @@
 use super::{SourceFile, Tree};
 
 /// File types that have a place here. A new one is a decision, not an accident.
-const TYPES: [&str; 13] =
-    ["rs", "toml", "lock", "md", "wat", "wast", "witx", "py", "sql", "trycmd", "snap", "js", "txt"];
+const TYPES: [&str; 14] = [
+    "rs", "toml", "lock", "md", "wat", "wast", "witx", "py", "sql", "trycmd", "snap", "js", "txt",
+    "erl",
+];
 
 /// Files that have no type but a name.
 const NAMES: [&str; 5] =

@@ -1,7 +1,5 @@
 //! One call of a guest's: what it may touch, how it can end, and the calls that need no file.
 
-use std::time::Duration;
-
 use super::abi::{Errno, Preview};
 use super::clock::wall;
 use super::guest::Guest;
@@ -15,8 +13,6 @@ pub(super) struct Call<'a> {
     pub(super) world: &'a mut World,
     pub(super) guest: Guest<'a>,
     pub(super) preview: Preview,
-    /// How much of a processor the process has used, if somebody counts.
-    pub(super) cpu_time: Option<Duration>,
 }
 
 /// How a call ends that does not succeed.
@@ -90,7 +86,7 @@ impl Call<'_> {
             clock_id::REALTIME => wall(),
             clock_id::MONOTONIC => self.wasi.clock.now().0,
             clock_id::PROCESS_CPU_TIME | clock_id::THREAD_CPU_TIME => {
-                let used = self.cpu_time.unwrap_or_else(|| self.wasi.clock.age());
+                let used = self.world.cpu_time().unwrap_or_else(|| self.wasi.clock.age());
                 u64::try_from(used.as_nanos()).unwrap_or(u64::MAX)
             }
             _ => return Err(Errno::Invalid.into()),

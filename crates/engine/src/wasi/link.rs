@@ -133,11 +133,10 @@ pub(super) fn serve<T: View>(
         wasmtime::bail!("the module calls the host and exports no memory");
     };
     loop {
-        let cpu_time = caller.data().cpu_time();
         let (bytes, view) = memory.data_and_store_mut(&mut caller);
         let (wasi, world) = view.wasi();
         let guest = Guest::new(bytes);
-        let done = function(&mut Call { wasi, world, guest, preview, cpu_time });
+        let done = function(&mut Call { wasi, world, guest, preview });
         let wait = match done {
             Ok(answer) => return Ok(answer),
             Err(Fault::Errno(errno)) => return Ok(errno.code().into()),

@@ -74,12 +74,6 @@ pub trait View: 'static {
         self.wasi().1.block(wait);
         Blocked::Unwind
     }
-
-    /// How much of a processor the process has used. `None` if nobody counts; then its age is
-    /// taken for it.
-    fn cpu_time(&self) -> Option<Duration> {
-        None
-    }
 }
 
 /// How a cancelled call is issued again.

@@ -11,6 +11,17 @@ use wire::{Pid, Reason, Share};
 
 use super::Driver;
 
+/// So many letters are put into an inbox together at most: it is locked for so long.
+const GATHERED_MAX: usize = 512;
+
+/// Letters on their way into an inbox.
+#[derive(Default)]
+pub(super) struct Gathered {
+    /// Whose inbox, and from whom; none, if there are none.
+    to: Option<(Pid, Pid)>,
+    letters: Vec<Share>,
+}
+
 impl Driver {
     /// Carries what a guest has sent to the machine, as far as that takes it. The rest stays in the
     /// guest's outbox; the machine says when there is room.
@@ -65,10 +76,23 @@ impl Driver {
         self.settle();
     }
 
-    /// Puts a letter into a guest's inbox. One that has ended needs none.
-    pub(super) fn put_in_inbox(&mut self, pid: Pid, from: Pid, letter: Share) {
+    /// A letter for a guest's inbox: those of one sender that follow each other are put there together.
+    pub(super) fn gather(&mut self, pid: Pid, from: Pid, letter: Share) {
+        let gathered = &mut self.gathered;
+        let other = gathered.to != Some((pid, from)) || GATHERED_MAX <= gathered.letters.len();
+        if other {
+            self.put_in_inbox();
+        }
+        self.gathered.to = Some((pid, from));
+        self.gathered.letters.push(letter);
+    }
+
+    /// Puts what was gathered into the guest's inbox. One that has ended needs nothing.
+    pub(super) fn put_in_inbox(&mut self) {
+        let Some((pid, from)) = self.gathered.to.take() else { return };
+        let letters = self.gathered.letters.drain(..);
         let Some(guest) = self.guests.any(pid) else { return };
-        if !guest.process.deliver(from, engine::What::Message, letter) {
+        if !guest.process.deliver_all(from, engine::What::Message, letters) {
             // The machine counts as the engine does, so this is our fault, and to go on would be to
             // lose a letter that its sender believes delivered.
             tracing::error!(%pid, %from, "an inbox has less room than the protocol believes");

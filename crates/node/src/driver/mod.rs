@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use engine::{Code, Engine, Setup, Staged, StartError};
 use protocol::{Input, Machine, Step, Wish};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use wire::{Envelope, NodeId, Offer, Peer, Pid, Report, Ticket};
 
@@ -72,6 +73,9 @@ pub(crate) struct Driver {
     halts: Option<Halts>,
     halted: Option<Step>,
     expelled: bool,
+    gathered: mail::Gathered,
+    /// Where that is done which takes a while: this thread is for letters.
+    elsewhere: Handle,
 }
 
 /// What a driver is made of.
@@ -91,6 +95,7 @@ pub(crate) struct Parts {
     pub(crate) codes: Codes,
     pub(crate) first_news: oneshot::Sender<()>,
     pub(crate) halts: Option<Halts>,
+    pub(crate) elsewhere: Handle,
 }
 
 /// Reaches the driver from anywhere.
@@ -218,6 +223,8 @@ impl Driver {
             halts: parts.halts,
             halted: None,
             expelled: false,
+            gathered: mail::Gathered::default(),
+            elsewhere: parts.elsewhere,
         }
     }
 
@@ -296,16 +303,19 @@ impl Driver {
     fn settle(&mut self) {
         loop {
             if self.halted.is_some() {
-                return;
+                return self.put_in_inbox();
             }
             if let Some(output) = self.machine.poll() {
                 tracing::trace!(node = %self.me.node, %output, "output");
+                if !matches!(output, protocol::Output::Inbox { .. }) {
+                    self.put_in_inbox();
+                }
                 self.perform(output);
             } else if let Some(input) = self.inputs.pop_front() {
                 tracing::trace!(node = %self.me.node, %input, "input");
                 self.machine.handle(self.clock.now(), input);
             } else {
-                return;
+                return self.put_in_inbox();
             }
         }
     }

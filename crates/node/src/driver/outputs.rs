@@ -46,7 +46,7 @@ impl Driver {
             }
             Output::Kill(pid) => self.guests.kill(pid),
             Output::OutputRoom(pid) => self.take_output(pid),
-            Output::Inbox { pid, from, letter } => self.put_in_inbox(pid, from, letter),
+            Output::Inbox { pid, from, letter } => self.gather(pid, from, letter),
             Output::Down { pid, of, reason, watched } => {
                 self.tell_of_end(pid, of, reason, watched);
             }
@@ -71,7 +71,7 @@ impl Driver {
         }
         if matches!(message, Message::Prepare { .. }) {
             let bulk = self.bulk.clone();
-            tokio::spawn(async move { bulk.warm(to).await });
+            self.elsewhere.spawn(async move { bulk.warm(to).await });
         }
         self.messages.send(to, message);
     }
@@ -158,7 +158,7 @@ impl Driver {
             pour_with(image, empty, |chunk| filled.blocking_send(chunk).is_ok())
         });
         let (bulk, events) = (self.bulk.clone(), self.events.clone());
-        tokio::spawn(async move {
+        self.elsewhere.spawn(async move {
             let outlet = Outlet { chunks, empties };
             let poured = async { poured.await.unwrap_or_else(|error| Err(error.to_string())) };
             let input = match bulk.send(to, (pid, offer), outlet, poured).await {

@@ -27,7 +27,7 @@ impl Driver {
         let attempt = self.arrivals.expect(pid, offer, from);
         let (codes, events) = (self.codes.clone(), self.events.clone());
         let needs = wire::decode::<Needs>(&needs.0);
-        tokio::spawn(async move {
+        self.elsewhere.spawn(async move {
             let result = match needs {
                 Ok(needs) => check(&codes, from, needs).await,
                 Err(error) => Err(format!("what it needs cannot be read: {error}")),

@@ -7,14 +7,16 @@ use axum::{Extension, Router};
 use engine::Engine;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, BufReader};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use wire::{Channel, Envelope, Message, Peer};
 
 use super::dial::{Dialer, tune};
+use super::hear::Hearing;
 use super::hello;
 use super::messages::Messages;
 use crate::driver::{Arrivals, Events};
@@ -26,7 +28,7 @@ const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is read from a socket at once. The TLS library by itself asks for one page at a time, and an
 /// image would cost as many calls of the system as it has pages.
-const READ_BYTES: usize = 64 << 10;
+pub(super) const READ_BYTES: usize = 64 << 10;
 
 /// So many callers may be in their handshake at a time.
 const HANDSHAKES_MAX: usize = 64;
@@ -37,6 +39,8 @@ pub(crate) struct Door {
     pub(crate) dialer: Dialer,
     pub(crate) home: Option<Home>,
     pub(crate) messages: Arc<Messages>,
+    /// The thread of the driver and the message links.
+    pub(crate) letters: Handle,
     pub(crate) heard: mpsc::Sender<Envelope>,
     pub(crate) arrivals: Arrivals,
     pub(crate) engine: Engine,
@@ -84,7 +88,11 @@ impl Door {
         drop(permit);
         match greeted {
             Greeted::Joiner(stream) => serve_http(stream, self.joiners).await,
-            Greeted::Member(stream, peer, Channel::Messages) => self.hear(stream, peer).await,
+            Greeted::Member(stream, peer, Channel::Messages) => {
+                let hearing = Hearing::new(stream).map_err(|error| error.to_string())?;
+                let letters = self.letters.clone();
+                letters.spawn(self.hear(hearing, peer)).await.map_err(|error| error.to_string())?
+            }
             Greeted::Member(stream, peer, Channel::Bulk) => {
                 self.arrivals.serve(stream, peer, &self.engine, &self.events).await
             }
@@ -126,18 +134,12 @@ impl Door {
     }
 
     /// Hands messages on, questions to the registry to the registry.
-    async fn hear(self, stream: impl AsyncRead + Unpin, peer: Peer) -> Result<(), String> {
-        let mut stream = BufReader::with_capacity(64 << 10, stream);
-        let me = self.dialer.identity.peer;
-        while let Ok(length) = stream.read_u32_le().await {
-            if wire::MESSAGE_BYTES_MAX < length as usize {
-                return Err(format!("{peer} announced a message of {length} bytes"));
-            }
-            let mut bytes = vec![0; length as usize];
-            stream.read_exact(&mut bytes).await.map_err(|error| error.to_string())?;
+    async fn hear(self, hearing: Hearing, peer: Peer) -> Result<(), String> {
+        let mut hearing = hearing.settle().map_err(|error| error.to_string())?;
+        while let Some(bytes) = hearing.next().await? {
             let envelope: Envelope =
-                wire::decode(&bytes).map_err(|error| format!("{peer}: {error}"))?;
-            if envelope.from != peer || envelope.to != me {
+                wire::decode(bytes).map_err(|error| format!("{peer}: {error}"))?;
+            if envelope.from != peer || envelope.to != self.dialer.identity.peer {
                 tracing::debug!(%envelope, "discarded: between others");
                 continue;
             }

@@ -50,9 +50,9 @@ enum Item {
 }
 
 impl Messages {
-    /// Must be called on the runtime that is to carry the links.
-    pub(crate) fn new(dialer: Dialer) -> Arc<Self> {
-        Arc::new(Self { dialer, runtime: Handle::current(), links: Mutex::default() })
+    /// The links are carried by this runtime.
+    pub(crate) fn new(dialer: Dialer, runtime: Handle) -> Arc<Self> {
+        Arc::new(Self { dialer, runtime, links: Mutex::default() })
     }
 
     /// Sends to exactly this incarnation, or not at all.

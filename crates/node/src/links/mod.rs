@@ -6,6 +6,7 @@
 
 pub(crate) mod bulk;
 pub(crate) mod dial;
+mod hear;
 pub(crate) mod hello;
 pub(crate) mod listen;
 pub(crate) mod messages;

@@ -89,6 +89,10 @@ pub(crate) struct In {
     pub(crate) promised: u64,
     /// Whether it is to be told how far we are.
     pub(crate) owed: bool,
+    /// When at the latest, if nothing is said to it before.
+    pub(crate) tell_at: Option<Instant>,
+    /// What its letters had cost, taken or in the inbox, when it was told last.
+    pub(crate) told: u64,
     /// Whether something of it was turned away.
     pub(crate) turned: bool,
 }
@@ -247,6 +251,11 @@ impl In {
     /// What the sender may spend, in all.
     pub(crate) fn allowed(&self) -> u64 {
         self.taken.saturating_add(WINDOW)
+    }
+
+    /// What its letters have cost so far that it has not been told of.
+    pub(crate) fn untold(&self) -> u64 {
+        self.taken.saturating_add(self.inbox).saturating_sub(self.told)
     }
 
     /// Its sender began anew.

@@ -6,8 +6,15 @@ use wire::{Address, Got, Mail, Peer, Pid, Piece, Share, letter_cost};
 
 use super::pair::{In, piece_bytes};
 use super::{EARLY_BYTES_MAX, EARLY_MAX, INBOX_COST_MAX, WINDOW};
+use crate::machine::Timer;
 use crate::process::Phase;
-use crate::{Instant, Machine, Output, Rule};
+use crate::{Instant, Machine, Output, Rule, Span};
+
+/// An acknowledgement waits so long for a letter that takes it along.
+const ACKNOWLEDGED_WITHIN: Span = Span::millis(5);
+
+/// It does not wait when it is for so much.
+const ACKNOWLEDGED_COST_MIN: u64 = 64 << 10;
 
 /// How pieces are taken.
 #[derive(Clone, Copy)]
@@ -61,6 +68,10 @@ impl Machine {
         if mail.pieces.is_empty() && !mail.ask {
             return;
         }
+        // Who has not heard how far we are, waits for an answer, or for nothing but that, is told at once.
+        let ends = mail.pieces.iter().any(|piece| matches!(piece, Piece::End(_)));
+        let repeated = !mail.pieces.is_empty() && mail.first < pair.from.next;
+        let at_once = mail.ask || ends || repeated || address.peer == self.config.me;
         pair.from.owed = true;
         if mail.life < pair.from.life || (pair.down.is_some() && final_word) {
             return self.soil(mail.to, mail.from);
@@ -80,7 +91,34 @@ impl Machine {
             number = number.saturating_add(1);
         }
         self.fill_inbox(now, mail.to, mail.from, taken);
-        self.soil(mail.to, mail.from);
+        self.acknowledge_soon(now, mail.to, mail.from, at_once);
+    }
+
+    /// Acknowledges with the next letter in the other direction, or else soon, so that not each letter costs two
+    /// messages; at once, if that is wanted, or much has come.
+    fn acknowledge_soon(&mut self, now: Instant, pid: Pid, other: Pid, at_once: bool) {
+        let Some(pair) = self.pair_of(pid, other) else { return };
+        let from = &mut pair.from;
+        if at_once || from.turned || ACKNOWLEDGED_COST_MIN <= from.untold() {
+            return self.soil(pid, other);
+        }
+        if from.tell_at.is_none() {
+            let at = now + ACKNOWLEDGED_WITHIN;
+            from.tell_at = Some(at);
+            self.arm(at, Timer::Mail(pid, other));
+        }
+    }
+
+    /// The time of [`Self::acknowledge_soon`] is up.
+    pub(super) fn tell_owed(&mut self, now: Instant, pid: Pid, other: Pid) {
+        let Some(pair) = self.pair_of(pid, other) else { return };
+        let from = &mut pair.from;
+        if from.tell_at.is_some_and(|at| at <= now) {
+            from.tell_at = None;
+            if from.owed {
+                self.soil(pid, other);
+            }
+        }
     }
 
     /// What was held while nothing could be taken.
@@ -133,9 +171,9 @@ impl Machine {
         let worth_telling = WINDOW / 2 <= pair.from.allowed().saturating_sub(pair.from.promised);
         let allowed = pair.from.allowed();
         let over = pair.down.is_some();
-        let mut tell = Vec::new();
+        let (mut tell, mut room) = (Vec::new(), Vec::new());
         if delivery.inbox <= INBOX_COST_MAX / 2 {
-            tell.append(&mut delivery.turned);
+            room.append(&mut delivery.turned);
         }
         if !over && !self.wake_sender_here(pid, from, allowed) && worth_telling {
             tell.push(from);
@@ -143,6 +181,12 @@ impl Machine {
         for other in tell {
             if let Some(pair) = self.pair_of(pid, other) {
                 pair.from.owed = true;
+                self.soil(pid, other);
+            }
+        }
+        for other in room {
+            if let Some(pair) = self.pair_of(pid, other) {
+                (pair.from.owed, pair.from.turned) = (true, true);
                 self.soil(pid, other);
             }
         }
@@ -195,7 +239,7 @@ impl super::Delivery {
         let bytes = piece_bytes(&piece);
         let full = EARLY_BYTES_MAX < self.early_bytes + bytes && assembling != Some(other);
         if from.next.saturating_add(EARLY_MAX) <= number || (full && assembling.is_some()) {
-            from.turned = true;
+            from.turned = !self.turned.contains(&other);
             return;
         }
         if full {
@@ -239,7 +283,7 @@ impl super::Delivery {
         let Some(pair) = self.pairs.get_mut(&other) else { return };
         let from = &mut pair.from;
         if !room {
-            from.turned = true;
+            // It is asked for it when there is room; till then, to hear of it would make it say the same in vain.
             if !self.turned.contains(&other) {
                 self.turned.push(other);
             }
@@ -291,5 +335,105 @@ impl In {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use wire::{Envelope, Epoch, Life, Message, NodeId};
+
+    use super::*;
+    use crate::Input;
+    use crate::process::Process;
+    use crate::testing::{drain, machine, peer, pid};
+
+    const SENDER: u64 = 8;
+
+    /// A node with a process, and whose letters may be in its inbox already, at this cost.
+    fn receiver(inbox: u64) -> Machine {
+        let mut machine = machine(1);
+        let mut process = Process::new(NodeId(1));
+        let pair = process.delivery.pair(machine.now, pid(9)).expect("there is room for one");
+        pair.from.inbox = inbox;
+        process.delivery.inbox = inbox;
+        machine.processes.insert(pid(7), process);
+        drain(&mut machine);
+        machine
+    }
+
+    fn letter(number: u64, ask: bool) -> Input {
+        let mail = Mail {
+            from: pid(SENDER),
+            life: Life(1),
+            epoch: Epoch(0),
+            to: pid(7),
+            meant: Epoch(0),
+            first: number,
+            pieces: vec![Piece::Letter(Share::from(vec![0; 10]))],
+            ask,
+            got: None,
+        };
+        Input::Receive(Envelope { from: peer(2), to: peer(1), message: Message::Mail(mail) })
+    }
+
+    /// What the sender is told: up to where, and whether to say the rest again.
+    fn told(machine: &mut Machine) -> Vec<(u64, bool)> {
+        let told = |output| match output {
+            Output::Send(to, Message::Mail(Mail { got: Some(got), .. })) if to == peer(2) => {
+                Some((got.next, got.again))
+            }
+            _ => None,
+        };
+        drain(machine).into_iter().filter_map(told).collect()
+    }
+
+    #[test]
+    fn a_letter_is_acknowledged_within_a_time_and_at_once_if_it_is_asked_for_or_repeated() {
+        let mut machine = receiver(0);
+        let now = machine.now;
+        machine.handle(now, letter(0, false));
+        machine.handle(now, letter(1, false));
+        assert_eq!(told(&mut machine), []);
+        let now = now + ACKNOWLEDGED_WITHIN;
+        assert!(machine.deadline().is_some_and(|deadline| deadline <= now));
+        machine.handle(now, Input::Wake);
+        assert_eq!(told(&mut machine), [(2, false)]);
+        machine.handle(now, letter(2, true));
+        assert_eq!(told(&mut machine), [(3, false)]);
+        machine.handle(now, letter(2, false));
+        assert_eq!(told(&mut machine), [(3, false)]);
+        machine.handle(now + ACKNOWLEDGED_WITHIN, Input::Wake);
+        assert_eq!(told(&mut machine), [], "once is enough");
+    }
+
+    #[test]
+    fn much_is_acknowledged_at_once() {
+        let mut machine = receiver(0);
+        let now = machine.now;
+        let count = ACKNOWLEDGED_COST_MIN.div_ceil(letter_cost(10));
+        for number in 0..count {
+            assert_eq!(told(&mut machine), []);
+            machine.handle(now, letter(number, false));
+        }
+        assert_eq!(told(&mut machine), [(count, false)]);
+    }
+
+    #[test]
+    fn a_letter_that_is_turned_away_is_asked_for_when_there_is_room_and_not_before() {
+        let mut machine = receiver(INBOX_COST_MAX);
+        let mut now = machine.now;
+        // It is said again and again, and so are those that follow, more of them than are held early.
+        for number in (0..EARLY_MAX + 2).chain(0..2) {
+            machine.handle(now, letter(number, true));
+            assert_eq!(told(&mut machine), [(0, false)], "number {number}");
+            now = now + ACKNOWLEDGED_WITHIN;
+        }
+        let bytes = INBOX_COST_MAX / 2;
+        machine.handle(now, Input::Took { pid: pid(7), from: pid(9), letters: 0, bytes });
+        assert_eq!(told(&mut machine), [(0, true)]);
+        machine.handle(now, letter(0, true));
+        assert_eq!(told(&mut machine), [(EARLY_MAX, false)]);
     }
 }

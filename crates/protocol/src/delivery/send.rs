@@ -200,6 +200,9 @@ impl Machine {
                 again: core::mem::take(&mut from.turned),
             });
             from.promised = from.allowed();
+            if got.is_some() {
+                from.told = from.taken.saturating_add(from.inbox);
+            }
             if pieces.is_empty() && !ask && got.is_none() {
                 break;
             }
@@ -222,6 +225,7 @@ impl Machine {
     /// Sees to it that what needs an answer is said again.
     fn arm_pair(&mut self, now: Instant, pid: Pid, other: Pid) {
         let jitter = self.config.rng.below(RETRY.0 / 4);
+        self.tell_owed(now, pid, other);
         let Some(pair) = self.pair_of(pid, other) else { return };
         let out = &mut pair.out;
         if out.retry_at.is_none() && (!out.is_empty() || out.is_spent()) {
@@ -235,6 +239,7 @@ impl Machine {
     pub(crate) fn wake_mail(&mut self, now: Instant, pid: Pid, other: Pid) {
         let probes = self.rules.keep(Rule::AskForCredit);
         let again = self.rules.keep(Rule::SayAgain);
+        self.tell_owed(now, pid, other);
         let Some(pair) = self.pair_of(pid, other) else { return };
         let out = &mut pair.out;
         if out.retry_at.is_none_or(|at| now < at) || !again {

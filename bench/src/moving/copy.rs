@@ -9,10 +9,11 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
-    crypto::ring,
-    pki_types::{PrivateKeyDer, ServerName},
+    ClientConfig, ClientConnection, ServerConfig, ServerConnection, StreamOwned,
+    pki_types::ServerName,
 };
+
+use crate::tls::{Identity, NAME};
 
 /// How much is written at a time: enough that a call costs nothing beside its encryption.
 const PIECE: usize = 256 * 1024;
@@ -21,7 +22,9 @@ const PIECE: usize = 256 * 1024;
 /// written to the last one read. `content` is sent over and over, so that the source is memory.
 pub(crate) fn copy(content: &[u8], bytes: u64) -> Result<Duration, String> {
     let said = |error: &dyn std::fmt::Display| format!("raw TLS copy: {error}");
-    let (server, client) = configs().map_err(|error| said(&error))?;
+    let identity = Identity::new().map_err(|error| said(&error))?;
+    let server = identity.server().map_err(|error| said(&error))?;
+    let client = identity.client().map_err(|error| said(&error))?;
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| said(&error))?;
     let address = listener.local_addr().map_err(|error| said(&error))?;
     let receiver = thread::spawn(move || receive(&listener, server, bytes));
@@ -42,7 +45,7 @@ fn send(
 ) -> io::Result<Instant> {
     let socket = TcpStream::connect(address)?;
     socket.set_nodelay(true)?;
-    let name = ServerName::try_from("whimbrel").map_err(io::Error::other)?;
+    let name = ServerName::try_from(NAME).map_err(io::Error::other)?;
     let connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
     let mut stream = StreamOwned::new(connection, socket);
     // One byte there and back, so that the handshake is over before the clock starts.
@@ -81,22 +84,4 @@ fn receive(listener: &TcpListener, config: ServerConfig, bytes: u64) -> io::Resu
         left -= length as u64;
     }
     Ok(Instant::now())
-}
-
-fn configs() -> Result<(ServerConfig, ClientConfig), Box<dyn std::error::Error>> {
-    let made = rcgen::generate_simple_self_signed(["whimbrel".to_owned()])?;
-    let certificate = made.cert.der().clone();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())?;
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone())?;
-    let provider = Arc::new(ring::default_provider());
-    let server = ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)?;
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok((server, client))
 }

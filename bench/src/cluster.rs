@@ -11,10 +11,10 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::program::Subject;
+use crate::program::Subject;
 
 /// The daemons' names; the first holds the registry.
-const NODES: [&str; 2] = ["heron", "osprey"];
+pub(crate) const NODES: [&str; 2] = ["heron", "osprey"];
 
 /// How long two daemons may take to find each other.
 const LINK_TIME_MAX: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ const LINK_TIME_MAX: Duration = Duration::from_secs(10);
 const TRIES_MAX: usize = 5;
 
 /// Two daemons. They end with this value.
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     command: PathBuf,
     home: TempDir,
     daemons: Vec<Daemon>,
@@ -38,15 +38,15 @@ struct Daemon {
 }
 
 /// A move, as its report has it.
-pub(super) struct Moved {
-    pub(super) pause_ms: f64,
-    pub(super) total_ms: f64,
-    pub(super) image_bytes: u64,
+pub(crate) struct Moved {
+    pub(crate) pause_ms: f64,
+    pub(crate) total_ms: f64,
+    pub(crate) image_bytes: u64,
 }
 
 impl Cluster {
     /// Starts both and waits until they serve. `command` is the `whimbrel` binary.
-    pub(super) fn start(command: &Path) -> Result<Self, String> {
+    pub(crate) fn start(command: &Path) -> Result<Self, String> {
         let home = tempfile::tempdir().map_err(|error| error.to_string())?;
         let mut cluster =
             Self { command: command.to_owned(), home, daemons: Vec::new(), given_up: Cell::new(0) };
@@ -110,9 +110,17 @@ impl Cluster {
     }
 
     /// Starts a subject on the first node, waits until it is in the middle of its work, and returns its id.
-    pub(super) fn run(&self, subject: &Subject) -> Result<String, String> {
-        let program = self.home.path().join(format!("{}.wasm", subject.name));
-        std::fs::write(&program, &subject.wasm).map_err(|error| error.to_string())?;
+    pub(crate) fn run(&self, subject: &Subject) -> Result<String, String> {
+        self.run_group(subject, &[])
+    }
+
+    /// Starts a subject and others of its group, whose arguments alone are theirs. Otherwise as [`Cluster::run`].
+    pub(crate) fn run_group(
+        &self,
+        subject: &Subject,
+        others: &[&Subject],
+    ) -> Result<String, String> {
+        let program = self.program(subject)?;
         let mut words: Vec<String> = vec!["run".into(), "--detach".into()];
         for dir in &subject.dirs {
             words.extend(["--dir".into(), format!("{}::{}:ro", dir.host.display(), dir.guest)]);
@@ -120,14 +128,24 @@ impl Cluster {
         for (name, value) in &subject.env {
             words.extend(["--env".into(), format!("{name}={value}")]);
         }
-        words.push(program.to_string_lossy().into_owned());
-        words.push("--".into());
+        words.extend([program, "--".into()]);
         words.extend(subject.args[1..].iter().cloned());
+        for other in others {
+            words.extend(["||".into(), self.program(other)?]);
+            words.extend(other.args[1..].iter().cloned());
+        }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let pid = self.say(NODES[0], &words)?.trim().to_owned();
         self.await_line(&pid)?;
         std::thread::sleep(subject.warm_up);
         Ok(pid)
+    }
+
+    /// A file with the subject's program.
+    fn program(&self, subject: &Subject) -> Result<String, String> {
+        let program = self.home.path().join(format!("{}.wasm", subject.name));
+        std::fs::write(&program, &subject.wasm).map_err(|error| error.to_string())?;
+        Ok(program.to_string_lossy().into_owned())
     }
 
     /// Waits until a process has printed a line.
@@ -149,7 +167,7 @@ impl Cluster {
 
     /// Moves a process to the other node; `times` counts its moves so far. A move that was given up left it where it
     /// was, and is tried again; how often is counted.
-    pub(super) fn move_on(&self, pid: &str, times: usize) -> Result<Moved, String> {
+    pub(crate) fn move_on(&self, pid: &str, times: usize) -> Result<Moved, String> {
         for _ in 0..TRIES_MAX {
             match self.try_move(pid, times) {
                 Err(said) if said.contains("given_up") => {
@@ -163,7 +181,7 @@ impl Cluster {
     }
 
     /// How many moves were given up.
-    pub(super) fn given_up(&self) -> u32 {
+    pub(crate) fn given_up(&self) -> u32 {
         self.given_up.get()
     }
 
@@ -182,11 +200,16 @@ impl Cluster {
     }
 
     /// All that a process has printed so far.
-    pub(super) fn logs(&self, pid: &str) -> Result<String, String> {
+    pub(crate) fn logs(&self, pid: &str) -> Result<String, String> {
         self.say(NODES[0], &["logs", pid])
     }
 
-    pub(super) fn kill(&self, pid: &str) -> Result<(), String> {
+    /// All that a process prints until its end.
+    pub(crate) fn finish(&self, pid: &str) -> Result<String, String> {
+        self.say(NODES[0], &["logs", "-f", pid])
+    }
+
+    pub(crate) fn kill(&self, pid: &str) -> Result<(), String> {
         self.say(NODES[0], &["kill", pid]).map(drop)
     }
 
@@ -220,4 +243,11 @@ impl Drop for Cluster {
             let _ = daemon.child.kill().and_then(|()| daemon.child.wait());
         }
     }
+}
+
+/// The `whimbrel` binary, built beside this one.
+pub(crate) fn command() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let command = own.with_file_name("whimbrel");
+    if command.is_file() { Ok(command) } else { Err(format!("{} is not built", command.display())) }
 }

@@ -1,18 +1,18 @@
-//! What is moved.
+//! What is run on nodes: guests of our own, and CPython.
 
 use std::{fs, time::Duration};
 
 use engine::Dir;
 
 /// A program that goes on until it is ended, and prints a line once it is in the middle of its work.
-pub(super) struct Subject {
-    pub(super) name: &'static str,
-    pub(super) wasm: Vec<u8>,
-    pub(super) args: Vec<String>,
-    pub(super) env: Vec<(String, String)>,
-    pub(super) dirs: Vec<Dir>,
+pub(crate) struct Subject {
+    pub(crate) name: &'static str,
+    pub(crate) wasm: Vec<u8>,
+    pub(crate) args: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) dirs: Vec<Dir>,
     /// How long it still takes after that line.
-    pub(super) warm_up: Duration,
+    pub(crate) warm_up: Duration,
 }
 
 /// A loop with lists, text and numbers, for ever.
@@ -28,7 +28,7 @@ while True:
 ";
 
 /// One of our own guests.
-pub(super) fn guest(name: &'static str, guest: &str, args: &[&str]) -> Result<Subject, String> {
+pub(crate) fn guest(name: &'static str, guest: &str, args: &[&str]) -> Result<Subject, String> {
     let path = programs::guest(guest).map_err(|error| error.to_string())?;
     let wasm = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let args = [guest].iter().chain(args).map(|&arg| arg.to_owned()).collect();
@@ -36,7 +36,7 @@ pub(super) fn guest(name: &'static str, guest: &str, args: &[&str]) -> Result<Su
 }
 
 /// CPython; nothing, with a word on stderr, where npm is absent.
-pub(super) fn cpython() -> Result<Option<Subject>, String> {
+pub(crate) fn cpython() -> Result<Option<Subject>, String> {
     let real = match programs::fetch(&mut |_| {}) {
         Ok(real) => real,
         Err(error) if error.is_absent() => {
