@@ -202,7 +202,9 @@ fn network(choice: &Choice) -> Result<Network, String> {
 
 /// Gives the guest to every daemon.
 async fn upload(cluster: &Cluster) -> Result<CodeHash, String> {
-    let path = programs::guest("chatter").map_err(|error| error.to_string())?;
+    // It may have to be built, and an interrupt is heard meanwhile.
+    let built = tokio::task::spawn_blocking(|| programs::guest("chatter")).await;
+    let path = built.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let wasm =
         Bytes::from(std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?);
     let mut code = None;

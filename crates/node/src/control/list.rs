@@ -328,7 +328,7 @@ fn age_ms(info: &crate::papers::Info) -> u64 {
     now.saturating_sub(info.started_micros) / 1_000
 }
 
-fn millis(duration: std::time::Duration) -> u64 {
+fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
