@@ -94,7 +94,8 @@ fn the_commands_that_are_shown_work() {
             "cargo xtask guests",
             "cargo xtask bench exec",
             "cargo xtask bench move",
-            "cargo xtask chaos"
+            "cargo xtask chaos",
+            "cargo xtask bench strategies"
         ]
     );
 }
