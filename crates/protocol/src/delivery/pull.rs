@@ -170,3 +170,46 @@ impl Machine {
         self.processes.get(&pid).is_some_and(|process| self.takes(process))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use wire::{Life, Piece, Share};
+
+    use super::*;
+    use crate::testing::{peer, pid};
+
+    fn letter(number: u64, bytes: usize) -> Mail {
+        Mail {
+            from: pid(8),
+            life: Life(1),
+            epoch: Epoch(0),
+            to: pid(7),
+            meant: Epoch(0),
+            first: number,
+            pieces: vec![Piece::Letter(Share::from(vec![0; bytes]))],
+            ask: false,
+            got: None,
+            via: None,
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_a_repetition_takes_the_place_of_what_it_repeats() {
+        let mut shelf = Shelf::default();
+        let now = Instant(1);
+        for _ in 0..2 {
+            for number in 0..LETTERS_MAX as u64 {
+                assert!(shelf.put(now, peer(2), letter(number, 10)));
+            }
+        }
+        assert!(!shelf.put(now, peer(2), letter(64, 10)), "one more than there is room for");
+        assert_eq!((shelf.len(), shelf.bytes), (64, 64 * (OVERHEAD + 10)));
+        let later = now + Span(KEPT_FOR.0 + 1);
+        assert!(shelf.put(later, peer(2), letter(64, BYTES_MAX)), "one always fits");
+        assert!(!shelf.put(later, peer(2), letter(65, 1)), "the long one takes all the room");
+        assert_eq!(shelf.take(pid(7)).len(), 1, "what is old has gone");
+        assert_eq!((shelf.len(), shelf.bytes), (0, 0));
+    }
+}
