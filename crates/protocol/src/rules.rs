@@ -107,8 +107,6 @@ rules! {
     AstrayAsks = "astray-is-not-ended",
     /// What waits for a correspondent that moves waits for a while only: the word of its arrival may be lost.
     HeldForAWhile = "held-for-a-while",
-    /// A sender that has written by way of a mailbox in vain leaves it out.
-    MailboxInVain = "mailbox-in-vain",
     /// What another node keeps of a letter is said again: that node may go.
     HeldIsRepeated = "held-is-repeated",
     /// A sender without credit asks for it: the word that gave it may be lost.

@@ -306,7 +306,7 @@ impl Machine {
             _ => pair?.via?,
         };
         let in_vain = pair.is_some_and(|pair| 0 < pair.out.tries);
-        if in_vain && self.rules.keep(Rule::MailboxInVain) {
+        if in_vain {
             return None;
         }
         Some((self.live(via.mailbox).ok()?, via.keeps))
