@@ -25,8 +25,8 @@ const FIRST_WINDOW: u32 = 16;
 /// A change must save so many times what it costs, in what the books remember.
 const WORTH: u64 = 2;
 
-/// After so many moves without a letter between them, correspondents are not told of the next ones.
-const SILENT_MOVES_MAX: u32 = 2;
+/// When so many have been told of moves without a letter since, correspondents are not told of the next ones.
+const IN_VAIN_MAX: u64 = 64;
 
 /// The books know so many of those who write; what others cost is the same under all strategies.
 const ACQUAINTANCES_MAX: usize = 1_024;
@@ -82,10 +82,10 @@ impl Books {
         self.ledger.using
     }
 
-    /// Whether correspondents are worth telling of the next move. Who has moved twice without a letter probably does
-    /// so again, and many would be told in vain before the books are next looked at.
+    /// Whether correspondents are worth telling of the next move. If many were told of moves without a letter since, all
+    /// of them would be told in vain again before the books are next looked at.
     pub(crate) fn is_worth_telling(&self) -> bool {
-        self.ledger.silent_moves < SILENT_MOVES_MAX
+        u64::from(self.ledger.silent_moves) * (self.known.len() as u64) < IN_VAIN_MAX
     }
 
     /// How others are asked to write to it.
