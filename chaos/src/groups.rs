@@ -141,6 +141,8 @@ fn request(run: &Run, locate: Locate) -> RunRequest {
         stdin: false,
         others: vec![other; run.shape.members as usize - 1],
         locate,
+        poll_ms: None,
+        in_transit: api::InTransit::default(),
     }
 }
 

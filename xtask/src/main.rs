@@ -25,6 +25,8 @@ Usage: cargo xtask COMMAND
                         (parts by name: local remote tls erlang nats)
   chaos [--minutes N] [--seed S] [--json]
                         processes write to each other while nodes are killed, links cut, and everything moves (10 minutes)
+  bench strategies [--json] [--svg FILE] [--only WORDS]
+                        what each way to find moved processes costs, predicted and counted in the simulator
   long                  real programs on long journeys between daemons; takes minutes
   guests                build our own guests, fetch the real programs
   tidy                  what must hold of the repository's text and crate graph
@@ -60,6 +62,13 @@ fn main() -> ExitCode {
 
 /// Runs a benchmark in its own binary, which is the one that links the engine.
 fn bench(name: &str, rest: &[&str]) -> Result<(), String> {
+    if name == "strategies" {
+        // It needs the machines of `protocol` and no engine.
+        return cargo::cargo(&["run", "--quiet", "--release", "--package", "sim"])
+            .args(&["--bin", "strategies", "--"])
+            .args(rest)
+            .run("bench");
+    }
     if ["move", "messages"].contains(&name) {
         // They start daemons: the command has to lie beside the benchmark.
         cargo::cargo(&["build", "--quiet", "--release", "--package", "whimbrel"])

@@ -41,7 +41,7 @@ pub use cluster::{
 };
 pub use error::{Error, ErrorCode};
 pub use image::{FreezeRequest, FrozenReply, ImageReport, ImageSection, StackFrame, ThawQuery};
-pub use locate::{Locate, NoSuchWay};
+pub use locate::{Adapting, InTransit, Locate, NoSuchWay, Weighed};
 pub use movement::{DrainEvent, DrainItem, DrainRequest, MoveEvent, MoveReport, MoveRequest};
 pub use process::{
     Dir, DirUse, GroupDetail, Inspection, KillReply, KillRequest, Killed, LogsQuery, MemberRequest,

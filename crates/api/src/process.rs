@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use wire::{CodeHash, GroupId, Pid};
 
-use crate::{Bytes, Error, Locate, MoveReport, routes, text};
+use crate::{Adapting, Bytes, Error, InTransit, Locate, MoveReport, routes, text};
 
 /// The story of an uploaded program, until it can be run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +90,12 @@ pub struct RunRequest {
     /// How letters find the processes of the group when they move.
     #[serde(default, with = "text")]
     pub locate: Locate,
+    /// How often a mailbox that keeps letters is asked for them, in milliseconds; 20 if nothing is said.
+    #[serde(default)]
+    pub poll_ms: Option<u32>,
+    /// Where letters wait while they move.
+    #[serde(default)]
+    pub in_transit: InTransit,
 }
 
 /// One more member of a group. Environment, directories and limits are those of the first.
@@ -320,9 +326,12 @@ pub struct ProcessDetail {
     /// Its call stack, innermost first, if it is at rest.
     #[serde(default)]
     pub stack: Vec<String>,
-    /// How letters find it when it moves.
-    #[serde(default, with = "text")]
-    pub locate: Locate,
+    /// How letters find it when it moves, if it is here.
+    #[serde(default, with = "text::optional", skip_serializing_if = "Option::is_none")]
+    pub locate: Option<Locate>,
+    /// What it makes of that, if it chooses for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapting: Option<Adapting>,
     /// Its last move.
     #[serde(default)]
     pub last_move: Option<MoveReport>,

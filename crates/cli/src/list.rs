@@ -1,8 +1,9 @@
 //! Words that only look: `ps`, `inspect`, `nodes`, `status`, `version`.
 
 use api::{
-    DirUse, Error, Inspection, NodeState, NodeSummary, NodesReply, Outcome, ProcessDetail,
-    ProcessState, ProcessSummary, ProcessesReply, PsQuery, StatusReply, VersionReply, route,
+    Adapting, DirUse, Error, Inspection, NodeState, NodeSummary, NodesReply, Outcome,
+    ProcessDetail, ProcessState, ProcessSummary, ProcessesReply, PsQuery, StatusReply,
+    VersionReply, Weighed, route,
 };
 use serde::Serialize;
 
@@ -212,9 +213,10 @@ fn process_pairs(process: &ProcessDetail) -> Vec<(&'static str, String)> {
             ("computed", millis(summary.cpu_ms)),
             ("moves", summary.moves.to_string()),
             ("epoch", process.epoch.to_string()),
-            ("located by", process.locate.to_string()),
-            ("code", process.code.to_string()),
         ]);
+        pairs.extend(process.locate.as_ref().map(|way| ("located by", way.to_string())));
+        pairs.extend(process.adapting.iter().flat_map(adapting));
+        pairs.push(("code", process.code.to_string()));
     }
     if let ProcessState::Ended { outcome: Outcome::Trapped { message, backtrace } } = &summary.state
     {
@@ -227,6 +229,26 @@ fn process_pairs(process: &ProcessDetail) -> Vec<(&'static str, String)> {
     pairs.extend(process.env.iter().map(|(name, value)| ("variable", format!("{name}={value}"))));
     pairs.extend(process.dirs.iter().map(|used| ("directory", directory(used))));
     pairs.extend(process.stack.iter().map(|frame| ("stack", frame.clone())));
+    pairs
+}
+
+/// What an adaptive process uses, what it has counted, and why it decided so.
+fn adapting(of: &Adapting) -> Vec<(&'static str, String)> {
+    let Adapting { using, letters, moves, changes, last } = of;
+    let counted = format!("{letters} messages from other nodes, {moves} moves, {changes} changes");
+    let mut pairs = vec![("now", using.to_string()), ("counted", counted)];
+    if let Some(last) = last {
+        let Weighed { from, to, letters, moves, from_cost, to_cost, change_cost, .. } = last;
+        let why = match (from == to, last.changed) {
+            (true, _) => format!("{from} stays: cheapest, at {from_cost}"),
+            (false, true) => format!("{to} for {from}: costs {to_cost} and not {from_cost}"),
+            (false, false) => {
+                let change = format!("a change costs {change_cost}");
+                format!("{from} stays: {to} costs {to_cost} and not {from_cost}, but {change}")
+            }
+        };
+        pairs.push(("decided", format!("{why}; of {letters} messages and {moves} moves")));
+    }
     pairs
 }
 
@@ -360,7 +382,23 @@ mod tests {
             memory_bytes_max: Some(256 << 20),
             output_bytes: 1_002,
             stack: vec!["read".to_owned(), "main".to_owned()],
-            locate: api::Locate::Forwarding,
+            locate: Some(api::Locate::Adaptive),
+            adapting: Some(Adapting {
+                using: api::Locate::Update,
+                letters: 900,
+                moves: 12,
+                changes: 1,
+                last: Some(Weighed {
+                    from: api::Locate::Directory,
+                    to: api::Locate::Update,
+                    changed: true,
+                    letters: 60,
+                    moves: 4,
+                    from_cost: 170,
+                    to_cost: 130,
+                    change_cost: 4,
+                }),
+            }),
             last_move: None,
         };
         expect![[r#"
@@ -376,7 +414,10 @@ mod tests {
             computed    59.0 s
             moves       12
             epoch       13
-            located by  forwarding
+            located by  adaptive
+            now         update
+            counted     900 messages from other nodes, 12 moves, 1 changes
+            decided     update for directory: costs 130 and not 170; of 60 messages and 4 moves
             code        0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b
             variable    LANG=C
                         A=b

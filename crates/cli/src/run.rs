@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::bars::Bars;
 use crate::destination::Choice;
-use crate::words::{Logs, Run, Thaw};
+use crate::words::{InTransit, Logs, Run, Thaw};
 use crate::{Client, Events, Host, OwnNode, say};
 
 /// What stands between the members of a group.
@@ -69,6 +69,12 @@ pub(crate) async fn run(host: &dyn Host, at: &Choice, word: Run) -> Result<u8, E
         stdin: !word.detach,
         others,
         locate: word.locate,
+        poll_ms: word.poll,
+        in_transit: match word.in_transit {
+            InTransit::SenderKeeps => api::InTransit::SenderKeeps,
+            InTransit::SenderBlocks => api::InTransit::SenderBlocks,
+            InTransit::NodeKeeps => api::InTransit::NodeKeeps,
+        },
     };
     let events = client.events(route::RUN, &route::RUN.fill(&[]), &request).await?;
     match word.detach {

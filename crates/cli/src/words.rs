@@ -130,9 +130,16 @@ pub struct Run {
     /// The most memory it may have
     #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
     pub memory: Option<u64>,
-    /// How messages find the processes of the group when they move; a question of cost alone
-    #[arg(long, value_name = "directory|update|forwarding|mailbox[@NODE]", default_value_t)]
+    /// How messages find the processes of the group when they move, a question of cost alone: directory, update,
+    /// forwarding, mailbox[@NODE], mailbox-pull[@NODE], or whichever is cheapest: adaptive
+    #[arg(long, value_name = "STRATEGY", default_value_t)]
     pub locate: api::Locate,
+    /// How often a mailbox that keeps messages is asked for them, in milliseconds
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub poll: Option<u32>,
+    /// Where messages wait that come to a process while it moves
+    #[arg(long, value_name = "WHERE", default_value = "sender-keeps")]
+    pub in_transit: InTransit,
     /// Let unknown WASI functions answer ENOSYS; a daemon must allow it too
     #[arg(long)]
     pub stub_missing: bool,
@@ -142,6 +149,17 @@ pub struct Run {
     /// Its arguments; after `||` another program of the same group, and that one's arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub args: Vec<String>,
+}
+
+/// Where messages wait that come to a process while it moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum InTransit {
+    /// With their sender, which repeats them
+    SenderKeeps,
+    /// With their sender, which cannot send more to that process meanwhile
+    SenderBlocks,
+    /// With the node that they have come to, which passes them on
+    NodeKeeps,
 }
 
 #[derive(Debug, Args)]

@@ -93,9 +93,16 @@ async fn run(locate: Locate, programs: &[(&str, &[&str])]) -> (Vec<String>, u32)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_goes_round_a_ring_whose_members_are_moved() {
     let elsewhere = Locate::Mailbox(Some("curlew".to_owned()));
-    for locate in
-        [Locate::Directory, Locate::Update, Locate::Forwarding, Locate::Mailbox(None), elsewhere]
-    {
+    let kept = Locate::MailboxPull(Some("curlew".to_owned()));
+    for locate in [
+        Locate::Directory,
+        Locate::Update,
+        Locate::Forwarding,
+        Locate::Mailbox(None),
+        elsewhere,
+        kept,
+        Locate::Adaptive,
+    ] {
         println!("by {locate}");
         a_token_goes_round(locate).await;
     }

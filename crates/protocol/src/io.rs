@@ -6,8 +6,8 @@ use alloc::string::String;
 use core::fmt;
 
 use wire::{
-    AskId, Blob, Envelope, Epoch, Errand, Grant, GroupId, Locate, Message, NodeId, Offer, Outcome,
-    Peer, Pid, Reason, Refusal, Report, Request, Section, Share, Stream, Ticket,
+    AskId, Blob, Envelope, Epoch, Errand, Grant, GroupId, InTransit, Locate, Message, NodeId,
+    Offer, Outcome, Peer, Pid, Reason, Refusal, Report, Request, Section, Share, Stream, Ticket,
 };
 
 /// Everything that can happen to a node.
@@ -181,6 +181,8 @@ pub enum Wish {
         grant: Grant,
         /// How letters find its members when they move.
         locate: Locate,
+        /// Where letters wait while they move.
+        in_transit: InTransit,
         /// How many to start, as one group: indices 0, 1, 2 …, each answered by an
         /// [`Output::Start`], in this order. The name is the first one's.
         members: u32,

@@ -85,7 +85,7 @@ mod testing;
 mod time;
 mod wishes;
 
-pub use delivery::{MaySend, Unsendable};
+pub use delivery::{MaySend, Unsendable, cost};
 pub use io::{Input, Output, Step, Wish};
 pub use machine::{Condition, Config, Machine, Status, Waits};
 pub use registry::{BLOCK_GROUPS, LEASE, Registry};

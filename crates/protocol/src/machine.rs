@@ -78,6 +78,7 @@ pub(crate) enum Timer {
     Output(Pid),
     Mail(Pid, Pid),
     Seek(Pid),
+    Poll(Pid),
     Ask(AskId),
     Errand(Ticket),
     Renew,
@@ -304,12 +305,18 @@ impl Machine {
                 self.errand_arrived(now, from, ticket, pid, errand);
             }
             Message::ErrandDone { ticket, report } => self.errand_done(now, ticket, report),
-            Message::Answer { ask, reply } => self.answered(now, ask, reply),
+            Message::Answer { ask, reply } => {
+                self.post.home = Some(from.node);
+                self.answered(now, ask, reply);
+            }
             Message::Mail(mail) => self.mail_arrived(now, from, mail),
             Message::Leaving { to, pid } => self.heard_leaving(now, from, to, pid),
             Message::Place { to, pid, at } => self.heard_place(to, pid, at),
+            Message::Held { to, pid, kept } => self.heard_held(now, to, pid, kept),
             Message::Moved { pid, at } => self.moved(now, pid, at),
-            Message::Relay { origin, mail } => self.relayed(now, from, origin, mail),
+            Message::Relay { origin, keep, mail } => self.relayed(now, from, origin, keep, mail),
+            Message::Poll { pid, epoch } => self.polled(now, from, pid, epoch),
+            Message::Forget { pid, epoch } => self.forget_place(pid, epoch),
             Message::Astray { to, pid, meant } => self.astray(now, from, to, pid, meant),
             Message::Down { to, pid, reason, sent, .. } => {
                 self.heard_down(now, to, pid, reason, sent);
@@ -330,6 +337,7 @@ impl Machine {
                 Timer::Output(pid) => self.wake_output(now, pid),
                 Timer::Mail(pid, other) => self.wake_mail(now, pid, other),
                 Timer::Seek(other) => self.wake_seek(now, other),
+                Timer::Poll(pid) => self.wake_poll(now, pid),
                 Timer::Ask(ask) => self.ask_again(now, ask),
                 Timer::Errand(ticket) => self.pursue(now, ticket),
                 Timer::Renew => self.renew(now),

@@ -198,6 +198,7 @@ impl Machine {
         let process = self.processes.get(&pid);
         let outcome = process.and_then(|process| process.ended.as_ref());
         if let Some(reason) = outcome.map(wire::Reason::from) {
+            self.clear_up(pid);
             self.processes.remove(&pid);
             self.entomb(now, pid, reason);
         }

@@ -139,12 +139,16 @@ impl Process {
 
     /// The process of an image that has been committed.
     pub(crate) fn arrived(section: Section, epoch: Epoch, phase: Phase) -> Self {
+        let mut delivery = Delivery::restored(section.letters);
+        if let Owner::Node(source) = section.owner {
+            delivery.came_from = Some(source.node);
+        }
         Self {
             epoch,
             offer: section.offer,
             name: section.name,
             outbox: Outbox::restored(section.acknowledged, section.output),
-            delivery: Delivery::restored(section.letters),
+            delivery,
             phase,
             ..Self::new(section.home)
         }

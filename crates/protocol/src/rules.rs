@@ -107,6 +107,8 @@ rules! {
     AstrayAsks = "astray-is-not-ended",
     /// What waits for a correspondent that moves waits for a while only: the word of its arrival may be lost.
     HeldForAWhile = "held-for-a-while",
+    /// What another node keeps of a letter is said again: that node may go.
+    HeldIsRepeated = "held-is-repeated",
     /// A sender without credit asks for it: the word that gave it may be lost.
     AskForCredit = "ask-for-credit",
     /// A correspondent is down after its last letter.

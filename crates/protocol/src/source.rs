@@ -349,7 +349,8 @@ impl Machine {
         self.put(Output::Discard(pid, offer));
         if let Phase::Offered(m) | Phase::Kept(m) = &process.phase {
             let at = Address { epoch: process.epoch.next(), peer: m.target };
-            self.leave_forwarder(now, pid, process.delivery.locate, at);
+            self.leave_forwarder(now, pid, process.delivery.strategy(), at);
+            self.pass_on_kept(now, pid, at);
             let moved = m.moved(now, self.config.me.node, offer);
             self.report(now, m.wisher, Report::Moved(moved));
         }

@@ -10,11 +10,12 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use wire::{
-    Errand, Grant, Locate, Location, Message, NodeId, Owner, Peer, Pid, Reply, Report, Request,
-    Standing, Ticket, Why,
+    Errand, Grant, InTransit, Locate, Location, Message, NodeId, Owner, Peer, Pid, Reply, Report,
+    Request, Standing, Ticket, Why,
 };
 
 use crate::asks::Purpose;
+use crate::delivery::Books;
 use crate::machine::Timer;
 use crate::process::{Phase, Process, Wisher};
 use crate::{Instant, Machine, Output, Span, Wish};
@@ -73,6 +74,7 @@ pub(crate) struct Spawning {
     name: Option<String>,
     grant: Grant,
     locate: Locate,
+    in_transit: InTransit,
     members: u32,
     since: Instant,
     pid: Option<Pid>,
@@ -91,7 +93,7 @@ impl Errands {
 impl Machine {
     pub(crate) fn wish(&mut self, now: Instant, ticket: Ticket, wish: Wish) {
         match wish {
-            Wish::Spawn { home, name, grant, locate, members } => {
+            Wish::Spawn { home, name, grant, locate, in_transit, members } => {
                 self.errands.open.insert(ticket, Open::Here);
                 let pid = None;
                 self.spawning.push(Spawning {
@@ -100,6 +102,7 @@ impl Machine {
                     name,
                     grant,
                     locate,
+                    in_transit,
                     members,
                     since: now,
                     pid,
@@ -399,7 +402,7 @@ impl Machine {
     }
 
     fn spawn(&mut self, now: Instant, spawning: Spawning, pid: Pid) {
-        let Spawning { ticket, home, mut name, grant, locate, members, .. } = spawning;
+        let Spawning { ticket, home, mut name, grant, locate, in_transit, members, .. } = spawning;
         let members: Vec<_> = (0..members.max(1)).map(|index| Pid { index, ..pid }).collect();
         // All of them are here before the first one runs, and can be sent to.
         for member in &members {
@@ -407,6 +410,10 @@ impl Machine {
             process.name = name.take();
             process.delivery.grant = grant.clone();
             process.delivery.locate = locate;
+            process.delivery.in_transit = in_transit;
+            if locate == Locate::Adaptive {
+                process.delivery.books = Some(Books::new(self.config.me.node));
+            }
             process.outbox.announce = true;
             self.processes.insert(*member, process);
             self.put(Output::Start(ticket, *member));

@@ -1,7 +1,9 @@
 //! The modelled driver: what a node's daemon, its guests and its bulk links do with outputs.
 
 use protocol::{Input, Output, Span, Step, Wish};
-use wire::{Blob, Grant, Locate, Message, Outcome, Peer, Pid, Refusal, Report, Section, Stream};
+use wire::{
+    Blob, Grant, InTransit, Locate, Message, Outcome, Peer, Pid, Refusal, Report, Section, Stream,
+};
 
 use crate::world::{Event, Guest, GuestState, Life, Log, Room, WishFor, World, id};
 
@@ -23,7 +25,16 @@ impl World {
                     Message::Relay { origin, .. } if origin.node != id(node) => {
                         self.marks.mark("a letter passed on by a mailbox");
                     }
+                    Message::Relay { keep: true, .. } => {
+                        self.marks.mark("a letter sent to a mailbox that keeps it");
+                    }
                     Message::Relay { .. } => self.marks.mark("a letter sent to a mailbox"),
+                    Message::Held { kept: true, .. } => {
+                        self.marks.mark("a letter kept for one on its way");
+                    }
+                    Message::Held { .. } => self.marks.mark("a sender blocked"),
+                    Message::Poll { .. } => self.marks.mark("a mailbox polled"),
+                    Message::Forget { .. } => self.marks.mark("a forwarder collected"),
                     _ => (),
                 }
                 self.send(node, to, message);
@@ -74,9 +85,10 @@ impl World {
                     false => Input::Prepared { pid, offer },
                 };
                 // Some have to compile first.
-                let long = self.rng.below(16) == 0;
+                let long = self.meter.is_none() && self.rng.below(16) == 0;
                 let max = if long { Span::seconds(15) } else { LOCAL_MAX };
-                let after = Span::micros(10 + self.rng.below(max.0));
+                let spread = if self.meter.is_some() { 0 } else { self.rng.below(max.0) };
+                let after = Span::micros(10 + spread);
                 let (life, input) = (self.life(node), Box::new(input));
                 self.schedule(after, Event::Prepared { life, attempt, input });
             }
@@ -293,6 +305,9 @@ impl World {
             return;
         }
         self.guest_takes(node, pid);
+        if self.meter.is_some() {
+            return;
+        }
         if self.truth.quiet {
             return self.schedule(Span::millis(200), Event::Guest { life, pid });
         }
@@ -391,14 +406,22 @@ impl World {
         if let WishFor::Spawn = wish {
             let home = id(self.rng.below(size as u64) as usize);
             let grant = if self.rng.chance(90) { Grant::All } else { Grant::Own };
-            let locate = match self.rng.below(4) {
+            let mailbox = id(self.rng.below(size as u64) as usize);
+            let locate = match self.rng.below(8) {
                 0 => Locate::Directory,
                 1 => Locate::Update,
                 2 => Locate::Forwarding,
-                _ => Locate::Mailbox(id(self.rng.below(size as u64) as usize)),
+                3 => Locate::Mailbox(mailbox),
+                4 => Locate::Pull { mailbox, every_micros: 20_000 },
+                _ => Locate::Adaptive,
+            };
+            let in_transit = match self.rng.below(3) {
+                0 => InTransit::SenderKeeps,
+                1 => InTransit::SenderBlocks,
+                _ => InTransit::NodeKeeps,
             };
             let members = 1 + self.rng.below(3).saturating_sub(1) as u32;
-            self.wish(node, Wish::Spawn { home, name: None, grant, locate, members });
+            self.wish(node, Wish::Spawn { home, name: None, grant, locate, in_transit, members });
             return;
         }
         let born = self.truth.born.len() as u64;

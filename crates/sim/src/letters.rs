@@ -3,16 +3,16 @@
 use protocol::{Input, MaySend, Unsendable};
 use wire::{Pid, Reason, Share};
 
-use crate::world::{GuestState, World};
+use crate::world::{Event, GuestState, World};
 
 /// A letter says who sent it to whom, and which it is; the rest only takes room.
-const HEAD_BYTES: usize = 32;
+pub(crate) const HEAD_BYTES: usize = 32;
 
 impl World {
     /// A guest takes some of what is in its inbox.
     pub(crate) fn guest_takes(&mut self, node: usize, pid: Pid) {
         let waiting = self.nodes[node].guests.get(&pid).map_or(0, |guest| guest.inbox.len());
-        let all = self.truth.quiet || self.rng.chance(30);
+        let all = self.truth.quiet || self.meter.is_some() || self.rng.chance(30);
         let count = if all { waiting } else { self.rng.below(3) as usize };
         for _ in 0..count {
             let guest = self.nodes[node].guests.get_mut(&pid);
@@ -34,6 +34,11 @@ impl World {
                 93..99 => self.rng.below(200_000) as usize,
                 _ => self.rng.below(700_000) as usize,
             };
+        self.guest_writes(node, pid, to, bytes);
+    }
+
+    /// A guest sends a letter of this length.
+    pub(crate) fn guest_writes(&mut self, node: usize, pid: Pid, to: Pid, bytes: usize) {
         let Some(machine) = &self.nodes[node].machine else { return };
         match machine.may_send(pid, to, bytes) {
             MaySend::Yes => (),
@@ -75,6 +80,12 @@ impl World {
         } else {
             *arrived += 1;
             guest.inbox.push_back((from, found.len()));
+            let (now, hops) = (self.now, self.hops);
+            if let Some(meter) = &mut self.meter {
+                meter.arrived(now, hops);
+                let life = self.life(node);
+                self.schedule(protocol::Span::micros(1), Event::Guest { life, pid });
+            }
             return self.marks.mark("a letter arrived");
         };
         self.fail(problem);

@@ -27,7 +27,9 @@ mod driver;
 mod faults;
 mod letters;
 mod marks;
+mod meter;
 mod run;
+pub mod strategies;
 mod world;
 
 pub use faults::Faults;

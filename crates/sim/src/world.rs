@@ -11,6 +11,7 @@ use wire::{
 };
 
 use crate::checks::Truth;
+use crate::meter::Meter;
 use crate::{Faults, Marks};
 
 /// A cluster, its disks, its network and its clock. Node 0 is the registry's home.
@@ -40,6 +41,10 @@ pub struct World {
     scheduled: u64,
     /// What happened, one event a line, if anyone wants to read it.
     pub(crate) story: Option<String>,
+    /// Nobody acts by himself, and what is counted is counted: how `strategies` uses a world.
+    pub(crate) meter: Option<Meter>,
+    /// How many messages in a row have led to what happens now.
+    pub(crate) hops: u32,
     /// Rare things.
     pub marks: Marks,
     /// The first thing that must not be.
@@ -111,6 +116,7 @@ pub(crate) type Life = (usize, u64);
 pub(crate) enum Event {
     Deliver {
         to: usize,
+        hops: u32,
         envelope: Box<Envelope>,
     },
     Feed {
@@ -131,6 +137,7 @@ pub(crate) enum Event {
         incarnation: u64,
         writes: Vec<Write>,
         reply: Option<Box<(Peer, Message)>>,
+        hops: u32,
     },
     /// A preparation has come to its end.
     Prepared {
@@ -202,6 +209,8 @@ impl World {
             events: BTreeMap::new(),
             scheduled: 0,
             story: story.then(String::new),
+            meter: None,
+            hops: 0,
             marks: Marks::default(),
             violation: None,
         };
@@ -261,8 +270,12 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
+        self.hops = match &event {
+            Event::Deliver { hops, .. } | Event::Durable { hops, .. } => *hops,
+            _ => 0,
+        };
         match event {
-            Event::Deliver { to, envelope } => self.deliver(to, *envelope),
+            Event::Deliver { to, envelope, .. } => self.deliver(to, *envelope),
             Event::Feed { life, input } if self.lives(life) => {
                 if let Some(input) = self.still_true(life, *input) {
                     self.feed(life.0, input);
@@ -277,7 +290,7 @@ impl World {
             }
             Event::Restart { node } => self.restart(node),
             Event::Forget { node } => self.forget(node),
-            Event::Durable { incarnation, writes, reply } => {
+            Event::Durable { incarnation, writes, reply, .. } => {
                 if self.lives((0, incarnation)) {
                     self.check_owners(&writes);
                     let moved = writes.iter().any(|w| matches!(w, Write::Put(Key::Place(_), _)));
@@ -334,14 +347,16 @@ impl World {
             self.tell(|| format!("registry to {from}: {reply}"));
         }
         let reply = (from, Message::Answer { ask, reply });
-        let delay = Span::micros(100 + self.rng.below(10_000));
+        let hops = self.hops;
+        let long = if self.meter.is_some() { 0 } else { self.rng.below(10_000) };
+        let delay = Span::micros(100 + long);
         let at = (self.now + delay).max(self.disk_busy_until);
         self.disk_busy_until = at;
         if self.rules.keep(Rule::DurableThenAnswered) {
             let reply = Some(Box::new(reply));
-            self.schedule_at(at, Event::Durable { incarnation, writes, reply });
+            self.schedule_at(at, Event::Durable { incarnation, writes, reply, hops });
         } else {
-            self.schedule_at(at, Event::Durable { incarnation, writes, reply: None });
+            self.schedule_at(at, Event::Durable { incarnation, writes, reply: None, hops });
             self.send(0, reply.0, reply.1);
         }
         if moves && self.rng.chance(self.faults.crash / 2) {
@@ -395,6 +410,12 @@ impl World {
         let target = to.node.0 as usize - 1;
         let from_peer = self.peer(from);
         let step = is_of_a_move(&message);
+        let hops = if step { 0 } else { self.hops + u32::from(target != from) };
+        if let Some(meter) = &mut self.meter
+            && target != from
+        {
+            meter.count(&message);
+        }
         if self.is_cut(from, target) {
             return;
         }
@@ -415,7 +436,7 @@ impl World {
             }
             let envelope = Envelope { from: from_peer, to, message: message.clone() };
             let envelope = Box::new(envelope);
-            self.schedule(Span(delay), Event::Deliver { to: target, envelope });
+            self.schedule(Span(delay), Event::Deliver { to: target, hops, envelope });
         }
     }
 
@@ -509,7 +530,7 @@ impl World {
             if reply == Reply::Done {
                 let incarnation = self.nodes[0].incarnation;
                 let at = self.now.max(self.disk_busy_until);
-                self.schedule_at(at, Event::Durable { incarnation, writes, reply: None });
+                self.schedule_at(at, Event::Durable { incarnation, writes, reply: None, hops: 0 });
                 self.nodes[node].forgotten = true;
                 self.marks.mark("node forgotten");
                 self.tell(|| format!("operator: node forget node{node}"));
@@ -620,7 +641,8 @@ impl World {
 
     /// An input some time from now, unless the node crashes first.
     pub(crate) fn later(&mut self, node: usize, input: Input, max: Span) {
-        let after = Span::micros(10 + self.rng.below(max.0));
+        let long = if self.meter.is_some() { 0 } else { self.rng.below(max.0) };
+        let after = Span::micros(10 + long);
         let life = self.life(node);
         self.schedule(after, Event::Feed { life, input: Box::new(input) });
     }

@@ -95,7 +95,8 @@ fn the_commands_that_are_shown_work() {
             "cargo xtask bench exec",
             "cargo xtask bench move",
             "cargo xtask bench messages",
-            "cargo xtask chaos"
+            "cargo xtask chaos",
+            "cargo xtask bench strategies"
         ]
     );
 }

@@ -175,7 +175,7 @@ fn images_that_are_none() {
         &newer,
         expect![[r#"
         65
-          × Image of version 7, this program reads 5.
+          × Image of version 7, this program reads 6.
           help: thaw it with the release that wrote it, or a direct neighbour of it
     "#]],
     );

@@ -245,7 +245,7 @@ fn a_group_of_two_talks_however_its_members_are_found() {
     let case = Case::new();
     let [ping, pong] = ["ping", "pong"].map(|name| programs::guest(name).unwrap());
     let group = format!("{} 100 || {}", ping.display(), pong.display());
-    for way in ["directory", "update", "forwarding", "mailbox"] {
+    for way in ["directory", "update", "forwarding", "mailbox", "mailbox-pull", "adaptive"] {
         let (code, out) = case.run(&format!("run --locate {way} {group}"));
         // Two programs write to one terminal: whole lines, in an order of their own.
         let mut lines: Vec<&str> = out.lines().collect();
@@ -264,7 +264,7 @@ fn a_group_of_two_talks_however_its_members_are_found() {
     );
     case.check(&format!("run --locate telepathy {group}"), expect![[r#"
         2
-        error: invalid value 'telepathy' for '--locate <directory|update|forwarding|mailbox[@NODE]>': `telepathy` is no way to find a process: directory, update, forwarding, mailbox or mailbox@NODE
+        error: invalid value 'telepathy' for '--locate <STRATEGY>': `telepathy` is no way to find a process: directory, update, forwarding, mailbox[@NODE], mailbox-pull[@NODE] or adaptive
 
         For more information, try '--help'.
     "#]]);

@@ -16,6 +16,7 @@ mod codec;
 mod hello;
 mod ids;
 pub mod image;
+mod ledger;
 mod mail;
 mod message;
 mod registry;
@@ -24,9 +25,10 @@ mod section;
 pub use codec::{Blob, DecodeError, MESSAGE_BYTES_MAX, WIRE_VERSION, decode, encode};
 pub use hello::{Agreed, Channel, ClusterId, Format, Hello, HelloRefused, Versions};
 pub use ids::{CodeHash, Epoch, GroupId, Incarnation, NodeId, Offer, ParseIdError, Peer, Pid};
+pub use ledger::{Acquaintance, Decision, Ledger, Left, WAYS};
 pub use mail::{
-    Address, Correspondent, Got, Grant, LETTER_BYTES_MAX, Letters, Life, Locate, Mail,
-    PIECE_BYTES_MAX, Piece, Reason, Share, Undelivered, letter_cost,
+    Address, Correspondent, Got, Grant, InTransit, LETTER_BYTES_MAX, Letters, Life, Locate, Mail,
+    PIECE_BYTES_MAX, Piece, Reason, Share, Undelivered, Via, letter_cost,
 };
 pub use message::{
     AskId, CHUNK_BYTES_MAX, Envelope, Errand, Message, Moved, Refusal, Report, Stream, Ticket, Why,

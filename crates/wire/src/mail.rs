@@ -13,6 +13,7 @@ use core::ops::Deref;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::ledger::{Ledger, Left};
 use crate::{Epoch, GroupId, NodeId, Outcome, Peer, Pid};
 
 /// The longest letter: large enough for a page of anything, small enough that a hundred under way
@@ -67,6 +68,17 @@ pub struct Mail {
     pub ask: bool,
     /// What the sender has got from the receiver.
     pub got: Option<Got>,
+    /// How the sender had rather be written to, if not at its address. A hint.
+    pub via: Option<Via>,
+}
+
+/// A mailbox that a process wants its letters to go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Via {
+    /// The mailbox's node.
+    pub mailbox: NodeId,
+    /// Whether it keeps them until it is polled. Otherwise it passes them on.
+    pub keeps: bool,
 }
 
 /// One number's worth of what a process sends.
@@ -144,7 +156,6 @@ pub enum Grant {
 )]
 pub enum Locate {
     /// Senders ask the registry when an address fails.
-    #[default]
     Directory,
     /// A process tells its correspondents before it moves, so that they hold their letters, and after.
     Update,
@@ -152,6 +163,31 @@ pub enum Locate {
     Forwarding,
     /// Letters go to a fixed node, which is told of each move and passes them on.
     Mailbox(NodeId),
+    /// Letters go to a fixed node, which keeps them until the process's node asks for them.
+    Pull {
+        /// That node.
+        mailbox: NodeId,
+        /// How often it is asked, while the process has no letter to take; in microseconds.
+        every_micros: u32,
+    },
+    /// Each process uses whichever of these is cheapest by what it has counted.
+    #[default]
+    Adaptive,
+}
+
+/// Where letters wait that come while a process is on its way.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub enum InTransit {
+    /// With their sender, which says them again.
+    #[default]
+    SenderKeeps,
+    /// With their sender, which sends no more to this process until it is heard of.
+    SenderBlocks,
+    /// With the node that they have come to: the old one, the target, or a mailbox. It says so to the sender, which
+    /// repeats them seldom, and keeps them.
+    NodeKeeps,
 }
 
 /// What travels with a process about its letters.
@@ -163,8 +199,14 @@ pub struct Letters {
     pub grant: Grant,
     /// How letters find it.
     pub locate: Locate,
+    /// Where letters wait while it moves.
+    pub in_transit: InTransit,
     /// Everyone it has had to do with.
     pub correspondents: Vec<Correspondent>,
+    /// Where it has been and left word of where it went, as far as that matters.
+    pub trail: Vec<Left>,
+    /// What it has counted, if it chooses for itself.
+    pub ledger: Option<Ledger>,
 }
 
 /// What travels with a process about one other. 32 bytes or so when nothing is under way.
@@ -198,6 +240,8 @@ pub struct Correspondent {
     pub watcher: bool,
     /// Why it is no more, if it is.
     pub down: Option<Reason>,
+    /// How it wants to be written to, if not at its address.
+    pub via: Option<Via>,
 }
 
 /// What a letter counts for where bytes are counted: an empty one takes room, too.
@@ -369,6 +413,19 @@ impl fmt::Display for Reason {
     }
 }
 
+impl fmt::Display for Locate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory => f.write_str("directory"),
+            Self::Update => f.write_str("update"),
+            Self::Forwarding => f.write_str("forwarding"),
+            Self::Mailbox(node) => write!(f, "mailbox at {node}"),
+            Self::Pull { mailbox, .. } => write!(f, "mailbox-pull at {mailbox}"),
+            Self::Adaptive => f.write_str("adaptive"),
+        }
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "({}, {})", self.peer, self.epoch)
@@ -390,6 +447,9 @@ impl fmt::Display for Mail {
         if let Some(got) = &self.got {
             write!(f, " got {} of {}", got.next, got.allowed)?;
             f.write_str(if got.again { " again" } else { "" })?;
+        }
+        if let Some(Via { mailbox, keeps }) = &self.via {
+            write!(f, " via {mailbox}{}", if *keeps { " keeping" } else { "" })?;
         }
         f.write_str(")")
     }

@@ -207,8 +207,33 @@ pub enum Message {
     Relay {
         /// The sender's node.
         origin: Peer,
+        /// Whether the mailbox keeps it until it is polled.
+        keep: bool,
         /// The letter.
         mail: Mail,
+    },
+    /// To the mailbox of a process, from where it is: whatever is kept for it.
+    Poll {
+        /// Whose letters.
+        pid: Pid,
+        /// Its epoch there.
+        epoch: Epoch,
+    },
+    /// To a node that keeps word of where a process went: nobody needs that any more.
+    Forget {
+        /// Which process.
+        pid: Pid,
+        /// Of what is known of this epoch and those before it.
+        epoch: Epoch,
+    },
+    /// To whoever sent a letter: its receiver is on its way, and takes nothing now. A hint.
+    Held {
+        /// Who sent it.
+        to: Pid,
+        /// Whom it was for.
+        pid: Pid,
+        /// Whether it is kept here, and goes on by itself. Otherwise no more had better be sent.
+        kept: bool,
     },
     /// To a correspondent: this process has ended, and takes nothing more.
     Down {
@@ -377,7 +402,10 @@ impl Message {
             | Self::Leaving { pid, .. }
             | Self::Place { pid, .. }
             | Self::Moved { pid, .. }
+            | Self::Poll { pid, .. }
+            | Self::Forget { pid, .. }
             | Self::Astray { pid, .. }
+            | Self::Held { pid, .. }
             | Self::Down { pid, .. } => Some(*pid),
             Self::Ask { .. } | Self::Answer { .. } | Self::ErrandDone { .. } => None,
         }
@@ -419,10 +447,17 @@ impl fmt::Display for Message {
             }
             Self::Mail(mail) => write!(f, "{mail}"),
             Self::Astray { to, pid, meant } => write!(f, "astray({pid}@{meant} for {to})"),
+            Self::Held { to, pid, kept } => {
+                write!(f, "held({pid} for {to}{})", if *kept { ", kept" } else { "" })
+            }
             Self::Leaving { to, pid } => write!(f, "leaving({pid} for {to})"),
             Self::Place { to, pid, at } => write!(f, "place({pid} {at} for {to})"),
             Self::Moved { pid, at } => write!(f, "moved({pid} {at})"),
-            Self::Relay { origin, mail } => write!(f, "relay({mail} of {origin})"),
+            Self::Relay { origin, keep, mail } => {
+                write!(f, "relay({mail} of {origin}{})", if *keep { ", to be kept" } else { "" })
+            }
+            Self::Poll { pid, epoch } => write!(f, "poll({pid} {epoch})"),
+            Self::Forget { pid, epoch } => write!(f, "forget({pid} {epoch})"),
             Self::Down { to, pid, reason, .. } => write!(f, "down({pid} {reason} for {to})"),
         }
     }

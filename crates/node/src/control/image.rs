@@ -143,6 +143,7 @@ pub(crate) async fn thaw(
         name: None,
         grant: wire::Grant::Own,
         locate: wire::Locate::default(),
+        in_transit: wire::InTransit::default(),
         members: 1,
     };
     let answer = node.events.wish(wish, Cargo::Copy(Box::new(staged), info));

@@ -19,6 +19,7 @@ use wire::{Member, NodeId, Owner, Pid, Reply, Request};
 
 use super::answer::{Answered, ending, json};
 use super::find::Asker;
+use super::locate::{adapting, locate_of};
 use super::{Node, Shared};
 use crate::clock::unix_now;
 use crate::driver::Driver;
@@ -298,17 +299,8 @@ fn detail(driver: &mut Driver, summary: ProcessSummary) -> ProcessDetail {
         dirs: dirs.into_iter().map(|dir| DirUse { dir: dir_of(dir), open: 0 }).collect(),
         memory_bytes_max: info.memory_max,
         output_bytes: driver.logbook.state(pid).map_or(0, |state| state.length),
-        locate: driver.machine.locate(pid).map_or_else(Default::default, |locate| match locate {
-            wire::Locate::Directory => api::Locate::Directory,
-            wire::Locate::Update => api::Locate::Update,
-            wire::Locate::Forwarding => api::Locate::Forwarding,
-            wire::Locate::Mailbox(node) => {
-                let member = driver.roster.member(node);
-                api::Locate::Mailbox(Some(
-                    member.map_or_else(|| node.to_string(), |member| member.name),
-                ))
-            }
-        }),
+        locate: driver.machine.locate(pid).map(|locate| locate_of(&driver.roster, locate)),
+        adapting: driver.machine.ledger(pid).map(|ledger| adapting(&driver.roster, &ledger)),
         stack: stack.iter().map(ToString::to_string).collect(),
         last_move: driver.last_moves.get(&pid).cloned(),
         summary,

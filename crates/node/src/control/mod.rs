@@ -12,6 +12,7 @@ mod find;
 mod image;
 mod internal;
 mod list;
+mod locate;
 mod moving;
 mod run;
 mod stdin;

@@ -19,6 +19,7 @@ use wire::{CodeHash, Grant, Pid, Report};
 use super::answer::{Answered, ending, events, of_code, of_why, out_of_place};
 use super::find::Asker;
 use super::list::outcome_of;
+use super::locate::in_transit;
 use super::{Node, Shared};
 use crate::clock::unix_now;
 use crate::driver::{Answer, Cargo, Start};
@@ -91,7 +92,8 @@ pub(crate) async fn run(
         home: node.me.node,
         name: request.name.clone(),
         grant: Grant::Own,
-        locate: node.locate(&request.locate).await?,
+        locate: node.locate(&request.locate, request.poll_ms).await?,
+        in_transit: in_transit(request.in_transit),
         members: members.len() as u32,
     };
     let answer = node.events.wish(wish, Cargo::Start(starts));
@@ -102,21 +104,6 @@ pub(crate) async fn run(
     };
     let first = ProcessEvent::Started { pid, node: node.name.clone(), new: false };
     Ok(node.tell(first, pid, request.attached))
-}
-
-impl Node {
-    /// What an operator has chosen, with the mailbox's number for its name.
-    async fn locate(&self, chosen: &api::Locate) -> Result<wire::Locate, Error> {
-        Ok(match chosen {
-            api::Locate::Directory => wire::Locate::Directory,
-            api::Locate::Update => wire::Locate::Update,
-            api::Locate::Forwarding => wire::Locate::Forwarding,
-            api::Locate::Mailbox(None) => wire::Locate::Mailbox(self.me.node),
-            api::Locate::Mailbox(Some(name)) => {
-                wire::Locate::Mailbox(self.target_named(name).await?.peer.node)
-            }
-        })
-    }
 }
 
 pub(crate) async fn logs(

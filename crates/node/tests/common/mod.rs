@@ -155,6 +155,8 @@ impl Client {
             stdin: false,
             others: Vec::new(),
             locate: api::Locate::default(),
+            poll_ms: None,
+            in_transit: api::InTransit::default(),
         };
         change(&mut request);
         let body = serde_json::to_vec(&request).unwrap();

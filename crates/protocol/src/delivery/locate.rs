@@ -6,6 +6,8 @@
 //! | `update` | `leaving` to every correspondent | `place` to every correspondent | holds its letters, for a while |
 //! | `forwarding` | | | hears `place` from there |
 //! | `mailbox` | | `moved` to the mailbox | nobody: letters go to the mailbox |
+//! | `mailbox-pull` | | | nobody: letters go to the mailbox, which is polled (`pull`) |
+//! | `adaptive` | | | each process does as one of these (`adaptive`) |
 //!
 //! Every node serves all of them at all times. A strategy decides only what is said about a move, and where a sender of
 //! the same group tries first. All of it may be lost or come late: an address with a higher epoch is better than one
@@ -16,10 +18,10 @@
 
 use alloc::vec::Vec;
 
-use wire::{Address, Locate, Mail, Message, Peer, Pid};
+use wire::{Address, Epoch, Left, Locate, Mail, Message, NodeId, Peer, Pid, Via};
 
 use super::newer;
-use crate::{Instant, Machine, Rule, Span};
+use crate::{Instant, Machine, Output, Rule, Span};
 
 /// A letter is held back so long for one that has said that it leaves: many times what a move takes.
 const HELD_MAX: Span = Span::seconds(2);
@@ -27,8 +29,14 @@ const HELD_MAX: Span = Span::seconds(2);
 /// Where a process went that has left is kept so long after somebody wanted to know last.
 const LEASE: Span = Span::seconds(60);
 
-/// So many addresses are kept. One goes for each that comes then, and who would have needed it asks the registry.
+/// So many addresses are kept. Then the oldest go, and who would have needed one of them asks the registry.
 const PLACES_MAX: usize = 65_536;
+
+/// So many go at once, so that looking for the oldest is not each one's burden.
+const PLACES_DROPPED: usize = PLACES_MAX / 16;
+
+/// So many nodes are remembered that a process has been at. What was left at others runs out by itself.
+pub(super) const TRAIL_MAX: usize = 64;
 
 /// Where a process is that has left this node, or that has its mailbox here.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +44,17 @@ pub(crate) struct Known {
     at: Address,
     /// Until when it is kept; in a mailbox, until it proves wrong.
     until: Option<Instant>,
+    /// Since when it is known.
+    since: Instant,
+}
+
+impl super::Delivery {
+    /// One on the same node has written: it knows where the process is.
+    pub(super) fn heard_here(&mut self, other: Pid, here: NodeId) {
+        if let Some(books) = &mut self.books {
+            books.heard(other, here);
+        }
+    }
 }
 
 impl Machine {
@@ -43,6 +62,12 @@ impl Machine {
     #[must_use]
     pub fn locate(&self, pid: Pid) -> Option<Locate> {
         Some(self.processes.get(&pid)?.delivery.locate)
+    }
+
+    /// How much this node keeps for processes that are elsewhere: where they went, and letters for them.
+    #[must_use]
+    pub fn left_behind(&self) -> usize {
+        self.post.places.len() + self.post.shelf.len()
     }
 
     /// A process is about to be frozen for a move.
@@ -54,9 +79,12 @@ impl Machine {
     pub(crate) fn tell_arrived(&mut self, now: Instant, pid: Pid) {
         self.post.places.remove(&pid);
         self.tell_correspondents(pid, |to, at| Message::Place { to, pid, at });
+        self.tell_here(pid);
+        self.has_come(now, pid);
+        self.start_polling(now, pid);
         let Some(process) = self.processes.get(&pid) else { return };
         let at = Address { epoch: process.epoch, peer: self.config.me };
-        if let Locate::Mailbox(node) = process.delivery.locate
+        if let Locate::Mailbox(node) = process.delivery.strategy()
             && let Some(mailbox) = self.current(node)
         {
             if mailbox == self.config.me {
@@ -67,10 +95,103 @@ impl Machine {
         }
     }
 
+    /// Correspondents on this node see that it has come: those that were told that it leaves, too.
+    fn tell_here(&mut self, pid: Pid) {
+        let Some(process) = self.processes.get(&pid) else { return };
+        let at = Address { epoch: process.epoch, peer: self.config.me };
+        let others = process.delivery.pairs.keys().copied();
+        let waits = |other: &Pid| {
+            let pair = self.processes.get(other).and_then(|it| it.delivery.pairs.get(&pid));
+            pair.is_some_and(|pair| pair.held_until.is_some())
+        };
+        for other in others.filter(waits).collect::<Vec<_>>() {
+            self.heard_place(other, pid, at);
+        }
+    }
+
+    /// Writes down a move, for whoever counts them and for what was left behind.
+    fn has_come(&mut self, now: Instant, pid: Pid) {
+        let here = self.config.me.node;
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let delivery = &mut process.delivery;
+        let Some(left) = delivery.came_from.take().filter(|left| *left != here) else { return };
+        if matches!(delivery.locate, Locate::Forwarding | Locate::Adaptive) {
+            let forwards = delivery.strategy() == Locate::Forwarding;
+            delivery.trail.retain(|old| old.node != left && old.node != here);
+            if TRAIL_MAX <= delivery.trail.len() {
+                delivery.trail.remove(0);
+            }
+            delivery.trail.push(Left { node: left, to: here, forwards });
+            let pairs = delivery.pairs.iter().filter(|(_, pair)| pair.down.is_none());
+            delivery.behind = pairs.map(|(other, _)| *other).collect();
+        }
+        self.count_move(now, pid, left);
+    }
+
+    /// Letters came from another node, by one who knows where this process is, or does not: the acknowledgement says it.
+    pub(super) fn letters_came(
+        &mut self,
+        now: Instant,
+        pid: Pid,
+        from: Pid,
+        sender: NodeId,
+        fresh: bool,
+        knows: bool,
+    ) {
+        if fresh {
+            self.count_letter(now, pid, from, sender);
+        }
+        if knows {
+            self.knows(pid, from);
+        }
+    }
+
+    /// One more correspondent knows where a process is. When all do, no forwarder is needed any more.
+    fn knows(&mut self, pid: Pid, other: Pid) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let (epoch, delivery) = (process.epoch, &mut process.delivery);
+        if !delivery.behind.remove(&other) || !delivery.behind.is_empty() {
+            return;
+        }
+        let trail = core::mem::take(&mut delivery.trail);
+        self.count_collection(pid, trail.len() as u64);
+        for left in trail {
+            if let Some(peer) = self.current(left.node).filter(|_| left.forwards) {
+                self.send(peer, Message::Forget { pid, epoch });
+            }
+        }
+    }
+
+    /// Nobody needs what is known here of a process up to this epoch.
+    pub(crate) fn forget_place(&mut self, pid: Pid, epoch: Epoch) {
+        if self.post.places.get(&pid).is_some_and(|known| known.at.epoch <= epoch) {
+            self.post.places.remove(&pid);
+        }
+    }
+
+    /// A process is no more: nobody has to know where it was.
+    pub(crate) fn clear_up(&mut self, pid: Pid) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let (epoch, delivery) = (process.epoch, &mut process.delivery);
+        let trail = core::mem::take(&mut delivery.trail);
+        let forwarders = trail.into_iter().filter(|left| left.forwards).map(|left| left.node);
+        let mailbox = match delivery.strategy() {
+            Locate::Mailbox(node) => Some(node),
+            _ => None,
+        };
+        for node in forwarders.chain(mailbox).collect::<Vec<_>>() {
+            if let Some(peer) = self.current(node) {
+                self.send(peer, Message::Forget { pid, epoch });
+            }
+        }
+    }
+
     /// Has every correspondent on another node told, if that is the process's way.
     fn tell_correspondents(&mut self, pid: Pid, what: impl Fn(Pid, Address) -> Message) {
         let Some(process) = self.processes.get(&pid) else { return };
-        if process.delivery.locate != Locate::Update {
+        let books = process.delivery.books.as_ref();
+        let worth = books.is_none_or(|books| books.is_worth_telling());
+        if process.delivery.strategy() != Locate::Update || !worth {
             return;
         }
         let me = self.config.me;
@@ -88,14 +209,14 @@ impl Machine {
     /// A process has left: whoever still writes to it here may be told where it went.
     pub(crate) fn leave_forwarder(&mut self, now: Instant, pid: Pid, locate: Locate, at: Address) {
         if locate == Locate::Forwarding {
-            self.keep_place(now, pid, Known { at, until: Some(now + LEASE) });
+            self.keep_place(now, pid, Known { at, until: Some(now + LEASE), since: now });
         }
     }
 
     /// A mailbox that is here hears where its owner is.
     pub(crate) fn moved(&mut self, now: Instant, pid: Pid, at: Address) {
         if newer(self.post.places.get(&pid).map(|known| known.at), at) {
-            self.keep_place(now, pid, Known { at, until: None });
+            self.keep_place(now, pid, Known { at, until: None, since: now });
         }
     }
 
@@ -105,7 +226,14 @@ impl Machine {
             places.retain(|_, known| known.until.is_none_or(|until| now < until));
         }
         if PLACES_MAX <= places.len() {
-            places.pop_first();
+            let mut times: Vec<Instant> = places.values().map(|known| known.since).collect();
+            let (_, oldest, _) = times.select_nth_unstable(PLACES_DROPPED);
+            let (oldest, mut rest) = (*oldest, PLACES_DROPPED);
+            places.retain(|_, known| {
+                let goes = known.since <= oldest && 0 < rest;
+                rest -= usize::from(goes);
+                !goes
+            });
         }
         places.insert(pid, known);
     }
@@ -122,6 +250,11 @@ impl Machine {
         Some(at)
     }
 
+    /// Where a process went since it was here in this epoch.
+    pub(super) fn known_since(&mut self, now: Instant, pid: Pid, left: Address) -> Option<Address> {
+        self.known_place(now, pid).filter(|at| left.epoch < at.epoch)
+    }
+
     /// Mail for one that is not here: where it went, if that is known and was not known to the sender.
     pub(super) fn forward(&mut self, now: Instant, from: Peer, mail: &Mail) {
         match self.known_place(now, mail.to) {
@@ -133,7 +266,14 @@ impl Machine {
     }
 
     /// Mail by way of a mailbox: it is passed on, or it is at its end.
-    pub(crate) fn relayed(&mut self, now: Instant, from: Peer, origin: Peer, mail: Mail) {
+    pub(crate) fn relayed(
+        &mut self,
+        now: Instant,
+        from: Peer,
+        origin: Peer,
+        keep: bool,
+        mail: Mail,
+    ) {
         let here = self.processes.contains_key(&mail.to) || self.incoming.contains_key(&mail.to);
         if here || self.post.tombs.contains_key(&mail.to) {
             return self.mail_arrived(now, origin, mail);
@@ -145,21 +285,31 @@ impl Machine {
         match self.known_place(now, mail.to) {
             Some(at) => {
                 let mail = Mail { meant: at.epoch, ..mail };
-                self.send(at.peer, Message::Relay { origin, mail });
+                self.send(at.peer, Message::Relay { origin, keep: false, mail });
+            }
+            None if keep => {
+                self.keep_for(now, origin, mail);
             }
             None => self.say_astray(origin, &mail),
         }
     }
 
-    /// The mailbox that a sender tries first for a member of its own group.
-    pub(super) fn mailbox(&self, pid: Pid, other: Pid) -> Option<Peer> {
+    /// The mailbox that a sender tries first, and whether it keeps letters: that of its own group, or the one that its
+    /// correspondent has asked for.
+    pub(super) fn mailbox(&self, pid: Pid, other: Pid) -> Option<(Peer, bool)> {
         let delivery = &self.processes.get(&pid)?.delivery;
-        let Locate::Mailbox(node) = delivery.locate else { return None };
-        let in_vain = delivery.pairs.get(&other).is_some_and(|pair| 0 < pair.out.tries);
-        if pid.group != other.group || in_vain {
+        let pair = delivery.pairs.get(&other);
+        let own = pid.group == other.group;
+        let via = match delivery.locate {
+            Locate::Mailbox(mailbox) if own => Via { mailbox, keeps: false },
+            Locate::Pull { mailbox, .. } if own => Via { mailbox, keeps: true },
+            _ => pair?.via?,
+        };
+        let in_vain = pair.is_some_and(|pair| 0 < pair.out.tries);
+        if in_vain {
             return None;
         }
-        self.live(node).ok()
+        Some((self.live(via.mailbox).ok()?, via.keeps))
     }
 
     /// A correspondent is about to move.
@@ -181,11 +331,15 @@ impl Machine {
             return;
         }
         pair.held_until = None;
+        let blocked = core::mem::take(&mut pair.blocked);
         if pair.at != Some(at) {
             pair.at = Some(at);
             pair.out.rewind();
         }
         self.soil(pid, other);
+        if blocked {
+            self.put(Output::SendRoom(pid));
+        }
     }
 
     /// Whether letters to this correspondent wait for it to be heard of again.
@@ -205,7 +359,6 @@ mod tests {
     use wire::{Epoch, Life};
 
     use super::*;
-    use crate::Output;
     use crate::testing::{drain, machine, peer, pid};
 
     const THERE: u32 = 3;
@@ -226,6 +379,7 @@ mod tests {
             pieces: vec![],
             ask: true,
             got: None,
+            via: None,
         }
     }
 
@@ -269,16 +423,16 @@ mod tests {
         let mut machine = machine(1);
         let now = machine.now;
         drain(&mut machine);
-        machine.relayed(now, peer(2), peer(2), mail(0));
+        machine.relayed(now, peer(2), peer(2), false, mail(0));
         assert_eq!(said(&mut machine), [astray(0)], "it has not heard of it");
         machine.moved(now, pid(7), at(2));
         // An older word comes late.
         machine.moved(now, pid(7), Address { epoch: Epoch(1), peer: peer(4) });
-        machine.relayed(now + LEASE, peer(2), peer(2), mail(0));
-        let passed_on = Message::Relay { origin: peer(2), mail: mail(2) };
+        machine.relayed(now + LEASE, peer(2), peer(2), false, mail(0));
+        let passed_on = Message::Relay { origin: peer(2), keep: false, mail: mail(2) };
         assert_eq!(said(&mut machine), [(peer(THERE), passed_on)]);
         // What another mailbox has passed on to here goes no further: its sender hears.
-        machine.relayed(now, peer(4), peer(2), mail(0));
+        machine.relayed(now, peer(4), peer(2), false, mail(0));
         let place = Message::Place { to: pid(8), pid: pid(7), at: at(2) };
         assert_eq!(said(&mut machine), [(peer(2), place)]);
     }

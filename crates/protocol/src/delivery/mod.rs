@@ -15,25 +15,35 @@
 //! - `receive`: order, repetition, the inbox's bounds.
 //! - `seek`: where a correspondent is, if its address fails.
 //! - `locate`: what is said of a move, and where a letter is tried first.
+//! - `pull`: mailboxes that keep letters until they are polled.
+//! - `adaptive`, `cost`: how a process chooses its strategy, and by which model.
+//! - `transit`: letters that come while a process is on its way.
 //! - `ending`: how a process's end is told, after its last letter.
 //! - `watch`: who is told of ends that it has nothing else to do with.
 //!
 //! While a process is muted nothing that it sends or has taken may be seen, and it takes nothing;
 //! early letters are held. Between two processes of one node a letter goes into the inbox directly.
 
+mod adaptive;
+pub mod cost;
 mod ending;
 mod locate;
 mod pair;
+mod pull;
 mod receive;
 mod seek;
 mod send;
+mod transit;
 mod watch;
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
-use wire::{Address, Correspondent, Grant, Letters, Life, Locate, Pid, Reason};
+use wire::{
+    Address, Correspondent, Grant, InTransit, Left, Letters, Life, Locate, NodeId, Pid, Reason, Via,
+};
 
+pub(crate) use adaptive::Books;
 pub(crate) use pair::Pair;
 pub(crate) use seek::Seek;
 
@@ -74,6 +84,7 @@ pub(crate) struct Delivery {
     pub(crate) life: Life,
     pub(crate) grant: Grant,
     pub(crate) locate: Locate,
+    pub(crate) in_transit: InTransit,
     pub(crate) pairs: BTreeMap<Pid, Pair>,
     /// What letters cost that are not acknowledged.
     unacknowledged: u64,
@@ -86,6 +97,16 @@ pub(crate) struct Delivery {
     turned: Vec<Pid>,
     /// When it ended.
     pub(crate) ended_at: Option<Instant>,
+    /// Where it has come from, until it speaks here.
+    pub(crate) came_from: Option<NodeId>,
+    /// Where it has been since all correspondents knew where it was.
+    trail: Vec<Left>,
+    /// Who has not shown yet that it knows where the process is.
+    behind: BTreeSet<Pid>,
+    /// When to ask its mailbox next.
+    poll_at: Option<Instant>,
+    /// What it has counted, if it is adaptive.
+    pub(crate) books: Option<Books>,
 }
 
 /// What a node has to do for all its processes.
@@ -96,6 +117,10 @@ pub(crate) struct Post {
     pub(crate) seeks: BTreeMap<Pid, Seek>,
     /// Where processes are that have left this node, or have their mailbox here.
     places: BTreeMap<Pid, locate::Known>,
+    /// What is kept for processes elsewhere.
+    shelf: pull::Shelf,
+    /// Where the registry is, as its answers show.
+    pub(crate) home: Option<NodeId>,
     tombs: BTreeMap<Pid, Reason>,
     tombs_in_order: VecDeque<(Instant, Pid)>,
 }
@@ -135,6 +160,7 @@ impl Default for Delivery {
             life: Life(1),
             grant: Grant::Own,
             locate: Locate::default(),
+            in_transit: InTransit::default(),
             pairs: BTreeMap::new(),
             unacknowledged: 0,
             inbox: 0,
@@ -142,6 +168,11 @@ impl Default for Delivery {
             assembling: None,
             turned: Vec::new(),
             ended_at: None,
+            came_from: None,
+            trail: Vec::new(),
+            behind: BTreeSet::new(),
+            poll_at: None,
+            books: None,
         }
     }
 }
@@ -150,7 +181,12 @@ impl Delivery {
     /// What an image brought.
     pub(crate) fn restored(letters: Letters) -> Self {
         let (life, grant, locate) = (letters.life, letters.grant, letters.locate);
-        let mut delivery = Self { life, grant, locate, ..Self::default() };
+        let in_transit = letters.in_transit;
+        let books = letters.ledger.filter(|_| locate == Locate::Adaptive).map(Books::restored);
+        let mut trail = letters.trail;
+        trail.truncate(locate::TRAIL_MAX);
+        let mut delivery =
+            Self { life, grant, locate, in_transit, books, trail, ..Self::default() };
         for correspondent in letters.correspondents.into_iter().take(CORRESPONDENTS_MAX) {
             let pid = correspondent.pid;
             let pair = Pair::restored(correspondent);
@@ -167,7 +203,23 @@ impl Delivery {
         let correspondents: Vec<Correspondent> =
             pairs.map(|(pid, pair)| pair.correspondent(*pid)).collect();
         let (life, grant, locate) = (self.life, self.grant.clone(), self.locate);
-        Letters { life, grant, locate, correspondents }
+        let (trail, ledger) = (self.trail.clone(), self.books.as_ref().map(Books::ledger));
+        let in_transit = self.in_transit;
+        Letters { life, grant, locate, in_transit, correspondents, trail, ledger }
+    }
+
+    /// How letters find it now.
+    pub(crate) fn strategy(&self) -> Locate {
+        match (&self.books, self.locate) {
+            (Some(books), Locate::Adaptive) => books.using(),
+            (None, Locate::Adaptive) => Locate::Directory,
+            (_, locate) => locate,
+        }
+    }
+
+    /// How others are asked to write to it, if they cannot know.
+    fn via(&self) -> Option<Via> {
+        self.books.as_ref()?.via()
     }
 
     /// The pair with `other`, if there is one or room for one.
@@ -247,6 +299,7 @@ impl Machine {
     /// A process may speak and take again: it has arrived, was resumed or released.
     pub(crate) fn mail_goes_on(&mut self, now: Instant, pid: Pid) {
         self.tell_arrived(now, pid);
+        self.take_kept(now, pid);
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let mut others = Vec::new();
         for (other, pair) in &mut process.delivery.pairs {

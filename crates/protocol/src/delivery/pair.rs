@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use wire::{
     Address, Correspondent, Got, Life, PIECE_BYTES_MAX, Pid, Piece, Reason, Share, Undelivered,
-    letter_cost,
+    Via, letter_cost,
 };
 
 use super::{FREE_CREDIT, WINDOW, newer};
@@ -36,6 +36,10 @@ pub(crate) struct Pair {
     pub(crate) silent: bool,
     /// Whether it watches, and is told of our end.
     pub(crate) watcher: bool,
+    /// How it wants to be written to, if not at its address.
+    pub(crate) via: Option<Via>,
+    /// It is on its way, and nothing more is sent until it is heard of.
+    pub(crate) blocked: bool,
     /// Whether it is among those that have something to say.
     pub(crate) dirty: bool,
 }
@@ -287,8 +291,8 @@ impl Pair {
         let (life, next, taken, inbox) = (of.life, of.next, of.taken, of.inbox);
         let from = In { life, next, taken, inbox, ..In::default() };
         let (watched, silent, watcher) = (of.watched, of.silent, of.watcher);
-        let (at, closed, down) = (of.at, of.down, of.down);
-        Self { at, out, from, closed, down, watched, silent, watcher, ..Self::default() }
+        let (at, closed, down, via) = (of.at, of.down, of.down, of.via);
+        Self { at, out, from, closed, down, watched, silent, watcher, via, ..Self::default() }
     }
 
     pub(crate) fn correspondent(&self, pid: Pid) -> Correspondent {
@@ -313,6 +317,7 @@ impl Pair {
             silent: self.silent,
             watcher: self.watcher,
             down: self.down,
+            via: self.via,
         }
     }
 }

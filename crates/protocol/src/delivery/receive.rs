@@ -31,7 +31,7 @@ impl Machine {
         let pid = mail.to;
         let Some(process) = self.processes.get(&pid) else {
             if self.incoming.contains_key(&pid) {
-                return;
+                return self.in_transit(now, from, mail);
             }
             return match self.post.tombs.get(&pid).copied() {
                 Some(reason) => self.say_down(from, mail.from, pid, wire::Life(0), reason, 0),
@@ -49,7 +49,9 @@ impl Machine {
                 }
             }
             // Its next place will answer, or this one when the move is over.
-            Phase::Offered(_) | Phase::Storing { .. } | Phase::Kept(_) => (),
+            Phase::Offered(_) | Phase::Storing { .. } | Phase::Kept(_) => {
+                self.in_transit(now, from, mail);
+            }
             Phase::Running | Phase::Preparing(_) | Phase::Freezing(_) | Phase::Muted(_) => {
                 if let Some(got) = mail.got {
                     self.got(now, address, pid, mail.from, got);
@@ -64,7 +66,11 @@ impl Machine {
         let final_word = self.rules.keep(Rule::DownIsFinal);
         let Some(process) = self.processes.get_mut(&mail.to) else { return };
         let Some(pair) = process.delivery.pair(now, mail.from) else { return };
+        let (fresh, knows) = (pair.from.next <= mail.first, process.epoch <= mail.meant);
         pair.heard_at(address);
+        if pair.at == Some(address) {
+            pair.via = mail.via;
+        }
         if mail.pieces.is_empty() && !mail.ask {
             return;
         }
@@ -84,6 +90,10 @@ impl Machine {
                 pair.watcher = false;
             }
         }
+        if !mail.pieces.is_empty() {
+            self.letters_came(now, mail.to, mail.from, address.peer.node, fresh, knows);
+        }
+        let Some(process) = self.processes.get_mut(&mail.to) else { return };
         let mut taken = Vec::new();
         let mut number = mail.first;
         for piece in mail.pieces {
@@ -92,6 +102,9 @@ impl Machine {
         }
         self.fill_inbox(now, mail.to, mail.from, taken);
         self.acknowledge_soon(now, mail.to, mail.from, at_once);
+        if !how.takes {
+            self.held_muted(address.peer, mail.from, mail.to);
+        }
     }
 
     /// Acknowledges with the next letter in the other direction, or else soon, so that not each letter costs two
@@ -168,9 +181,15 @@ impl Machine {
         pair.from.inbox -= cost;
         pair.from.taken = pair.from.taken.saturating_add(cost);
         delivery.inbox -= cost;
+        let emptied = delivery.inbox == 0;
         let worth_telling = WINDOW / 2 <= pair.from.allowed().saturating_sub(pair.from.promised);
         let allowed = pair.from.allowed();
         let over = pair.down.is_some();
+        if emptied {
+            self.inbox_emptied(pid);
+        }
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let delivery = &mut process.delivery;
         let (mut tell, mut room) = (Vec::new(), Vec::new());
         if delivery.inbox <= INBOX_COST_MAX / 2 {
             room.append(&mut delivery.turned);

@@ -53,8 +53,10 @@ impl Machine {
             return;
         }
         if pair.at != Some(wrong) {
-            if mailbox == Some(from) {
-                // It knows no better: the next best is where it was, or what the registry knows.
+            if mailbox.is_some() {
+                // It knows no better, or passed it on to a place that was wrong: the next best is where the other was
+                // heard of last, or what the registry knows.
+                pair.via = None;
                 pair.out.tries = 1;
                 pair.out.rewind();
                 self.soil(pid, other);
@@ -65,8 +67,13 @@ impl Machine {
         if !asks {
             return self.correspondent_down(now, pid, other, Reason::NoProcess);
         }
+        let new = !self.post.seeks.contains_key(&other);
         self.seek(now, pid, other);
-        self.not_there(now, other, wrong);
+        match self.post.seeks.get_mut(&other) {
+            // It has just been asked, knowing this.
+            Some(seek) if new => seek.wrong = Some(wrong),
+            _ => self.not_there(now, other, wrong),
+        }
     }
 
     /// What was asked before this was known does not count.

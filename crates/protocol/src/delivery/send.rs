@@ -20,8 +20,8 @@ const BACKOFF_MAX: u32 = 3;
 struct Way {
     /// Where its receiver is said to be; of one that nobody knows of but its mailbox, that.
     to: Address,
-    /// By way of this node.
-    mailbox: Option<Peer>,
+    /// By way of this node, and whether that keeps it until it is polled.
+    mailbox: Option<(Peer, bool)>,
 }
 
 impl Machine {
@@ -57,7 +57,8 @@ impl Machine {
                 Unsendable::Ending
             });
         }
-        if UNACKNOWLEDGED_COST_MAX <= delivery.unacknowledged
+        if pair.blocked
+            || UNACKNOWLEDGED_COST_MAX <= delivery.unacknowledged
             || (pair.out.is_spent() && self.allowed_here(pid, to) <= pair.out.spent)
         {
             return MaySend::Wait;
@@ -122,6 +123,7 @@ impl Machine {
         let allowed = from.promised;
         pair.heard_at(here(epochs.0));
         receiver.delivery.inbox = receiver.delivery.inbox.saturating_add(cost);
+        receiver.delivery.heard_here(pid, me.node);
         // The sender's side.
         let sender = self.processes.get_mut(&pid).expect("seen above");
         let Some(pair) = sender.delivery.pair(now, to) else {
@@ -169,15 +171,18 @@ impl Machine {
             return Some(Way { to, mailbox: None });
         }
         let at = self.pair_of(pid, other)?.at;
+        let left = at.filter(|at| at.peer == me);
         let at = at.filter(|at| at.peer != me && !self.gone(at.peer));
+        // Where it has been is here: word of where it went may be, too.
+        let at = at.or_else(|| left.and_then(|left| self.known_since(now, other, left)));
         let mailbox = self.mailbox(pid, other);
-        if mailbox == Some(me) {
+        if mailbox == Some((me, false)) {
             // The word to the mailbox may have been lost, and the other has been heard of since.
             let known = self.known_place(now, other);
             let newest = known.filter(|known| newer(at, *known)).or(at);
             return Some(Way { to: newest?, mailbox: None });
         }
-        let nowhere = mailbox.map(|peer| Address { epoch: Epoch(0), peer });
+        let nowhere = mailbox.map(|(peer, _)| Address { epoch: Epoch(0), peer });
         Some(Way { to: at.or(nowhere)?, mailbox })
     }
 
@@ -189,6 +194,7 @@ impl Machine {
         loop {
             let Some(process) = self.processes.get_mut(&pid) else { return };
             let (life, epoch) = (process.delivery.life, process.epoch);
+            let via = process.delivery.via();
             let Some(pair) = process.delivery.pairs.get_mut(&other) else { return };
             let (first, pieces) = if held { (0, Vec::new()) } else { pair.out.unsaid() };
             let ask = !held && core::mem::take(&mut pair.out.ask);
@@ -208,10 +214,11 @@ impl Machine {
             }
             let meant = to.epoch;
             let by_mailbox = mailbox.filter(|_| !pieces.is_empty() || ask);
-            let mail = Mail { from: pid, life, epoch, to: other, meant, first, pieces, ask, got };
+            let mail =
+                Mail { from: pid, life, epoch, to: other, meant, first, pieces, ask, got, via };
             match by_mailbox {
-                Some(mailbox) => {
-                    self.send(mailbox, Message::Relay { origin: self.config.me, mail });
+                Some((mailbox, keep)) => {
+                    self.send(mailbox, Message::Relay { origin: self.config.me, keep, mail });
                 }
                 None => self.send(to.peer, Message::Mail(mail)),
             }
@@ -281,7 +288,8 @@ impl Machine {
         let spent = pair.out.is_spent();
         let done = pair.out.acknowledge(got);
         pair.heard_at(from);
-        let room = spent && !pair.out.is_spent();
+        let blocked = core::mem::take(&mut pair.blocked);
+        let room = blocked || (spent && !pair.out.is_spent());
         process.delivery.unacknowledged -= done;
         let room = room || (full && process.delivery.unacknowledged < UNACKNOWLEDGED_COST_MAX);
         if room && !matches!(process.phase, Phase::Ending) {

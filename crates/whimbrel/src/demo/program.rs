@@ -144,6 +144,8 @@ impl Program {
             stdin: false,
             others: Vec::new(),
             locate: api::Locate::default(),
+            poll_ms: None,
+            in_transit: api::InTransit::default(),
         }
     }
 }
