@@ -3,6 +3,8 @@
 //! Each is one run that measures a thing and its rivals side by side, so that a busy or slow machine shifts both. A
 //! table goes to stdout; with `--json`, one object does and nothing else.
 
+mod cluster;
+mod density;
 mod exec;
 mod moving;
 mod report;
@@ -12,7 +14,8 @@ use std::{env, process::ExitCode};
 
 const USAGE: &str = "\
 Usage: bench exec [--json] [--quick] [--only NAME]...
-       bench move [--json] [PART]...";
+       bench move [--json] [PART]...
+       bench density [--json] [--processes N] [--drained N]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
     let done = match name {
         "exec" => exec::Choice::parse(options).and_then(|choice| exec::run(&choice)),
         "move" => moving::run(options),
+        "density" => density::run(options),
         _ => Err(USAGE.to_owned()),
     };
     match done {

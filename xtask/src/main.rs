@@ -22,6 +22,9 @@ Usage: cargo xtask COMMAND
                         (parts by name: files safepoints n-body pulse binary-trees cpython compressible random)
   chaos [--minutes N] [--seed S] [--json]
                         processes write to each other while nodes are killed, links cut, and everything moves (10 minutes)
+  bench density [--json]
+                        what an idle process costs, how fast many start, wake and leave a node
+                        (--processes N, --drained N)
   long                  real programs on long journeys between daemons; takes minutes
   guests                build our own guests, fetch the real programs
   tidy                  what must hold of the repository's text and crate graph
@@ -57,7 +60,7 @@ fn main() -> ExitCode {
 
 /// Runs a benchmark in its own binary, which is the one that links the engine.
 fn bench(name: &str, rest: &[&str]) -> Result<(), String> {
-    if name == "move" {
+    if ["move", "density"].contains(&name) {
         // It starts daemons: the command has to lie beside the benchmark.
         cargo::cargo(&["build", "--quiet", "--release", "--package", "whimbrel"])
             .run("building whimbrel")?;

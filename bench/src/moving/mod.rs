@@ -22,16 +22,13 @@
 //!
 //! The last one is a way of saying "at most 1 ms and 1.5 times writing and reading the same bytes" in one number.
 
-mod cluster;
 mod freezing;
 mod program;
 mod tls;
 
-use std::path::PathBuf;
+pub(crate) use program::Subject;
 
-use cluster::{Cluster, Moved};
-use program::Subject;
-
+use crate::cluster::{Cluster, Moved, command};
 use crate::report::Report;
 
 /// How often a small process is moved, and a large one.
@@ -87,13 +84,6 @@ pub(crate) fn run(options: &[String]) -> Result<Report, String> {
         report.push("moves-given-up", f64::from(cluster.given_up()), "count");
     }
     Ok(report)
-}
-
-/// The `whimbrel` binary, built beside this one.
-fn command() -> Result<PathBuf, String> {
-    let own = std::env::current_exe().map_err(|error| error.to_string())?;
-    let command = own.with_file_name("whimbrel");
-    if command.is_file() { Ok(command) } else { Err(format!("{} is not built", command.display())) }
 }
 
 fn without_network(

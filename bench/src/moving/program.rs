@@ -5,14 +5,14 @@ use std::{fs, time::Duration};
 use engine::Dir;
 
 /// A program that goes on until it is ended, and prints a line once it is in the middle of its work.
-pub(super) struct Subject {
-    pub(super) name: &'static str,
-    pub(super) wasm: Vec<u8>,
-    pub(super) args: Vec<String>,
-    pub(super) env: Vec<(String, String)>,
-    pub(super) dirs: Vec<Dir>,
+pub(crate) struct Subject {
+    pub(crate) name: &'static str,
+    pub(crate) wasm: Vec<u8>,
+    pub(crate) args: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) dirs: Vec<Dir>,
     /// How long it still takes after that line.
-    pub(super) warm_up: Duration,
+    pub(crate) warm_up: Duration,
 }
 
 /// A loop with lists, text and numbers, for ever.

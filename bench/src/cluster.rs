@@ -11,10 +11,10 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::program::Subject;
+use crate::moving::Subject;
 
 /// The daemons' names; the first holds the registry.
-const NODES: [&str; 2] = ["heron", "osprey"];
+pub(crate) const NODES: [&str; 2] = ["heron", "osprey"];
 
 /// How long two daemons may take to find each other.
 const LINK_TIME_MAX: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ const LINK_TIME_MAX: Duration = Duration::from_secs(10);
 const TRIES_MAX: usize = 5;
 
 /// Two daemons. They end with this value.
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     command: PathBuf,
     home: TempDir,
     daemons: Vec<Daemon>,
@@ -38,15 +38,15 @@ struct Daemon {
 }
 
 /// A move, as its report has it.
-pub(super) struct Moved {
-    pub(super) pause_ms: f64,
-    pub(super) total_ms: f64,
-    pub(super) image_bytes: u64,
+pub(crate) struct Moved {
+    pub(crate) pause_ms: f64,
+    pub(crate) total_ms: f64,
+    pub(crate) image_bytes: u64,
 }
 
 impl Cluster {
     /// Starts both and waits until they serve. `command` is the `whimbrel` binary.
-    pub(super) fn start(command: &Path) -> Result<Self, String> {
+    pub(crate) fn start(command: &Path) -> Result<Self, String> {
         let home = tempfile::tempdir().map_err(|error| error.to_string())?;
         let mut cluster =
             Self { command: command.to_owned(), home, daemons: Vec::new(), given_up: Cell::new(0) };
@@ -105,12 +105,22 @@ impl Cluster {
         Ok(Daemon { child, address, _stdout: Box::new(stdout) })
     }
 
+    /// The operating system's id of a daemon.
+    pub(crate) fn os_pid(&self, index: usize) -> u32 {
+        self.daemons[index].child.id()
+    }
+
+    /// Where files of a benchmark's own can be, which go with the cluster.
+    pub(crate) fn scratch(&self) -> &Path {
+        self.home.path()
+    }
+
     fn data(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
 
     /// Starts a subject on the first node, waits until it is in the middle of its work, and returns its id.
-    pub(super) fn run(&self, subject: &Subject) -> Result<String, String> {
+    pub(crate) fn run(&self, subject: &Subject) -> Result<String, String> {
         let program = self.home.path().join(format!("{}.wasm", subject.name));
         std::fs::write(&program, &subject.wasm).map_err(|error| error.to_string())?;
         let mut words: Vec<String> = vec!["run".into(), "--detach".into()];
@@ -149,7 +159,7 @@ impl Cluster {
 
     /// Moves a process to the other node; `times` counts its moves so far. A move that was given up left it where it
     /// was, and is tried again; how often is counted.
-    pub(super) fn move_on(&self, pid: &str, times: usize) -> Result<Moved, String> {
+    pub(crate) fn move_on(&self, pid: &str, times: usize) -> Result<Moved, String> {
         for _ in 0..TRIES_MAX {
             match self.try_move(pid, times) {
                 Err(said) if said.contains("given_up") => {
@@ -163,7 +173,7 @@ impl Cluster {
     }
 
     /// How many moves were given up.
-    pub(super) fn given_up(&self) -> u32 {
+    pub(crate) fn given_up(&self) -> u32 {
         self.given_up.get()
     }
 
@@ -182,15 +192,16 @@ impl Cluster {
     }
 
     /// All that a process has printed so far.
-    pub(super) fn logs(&self, pid: &str) -> Result<String, String> {
+    pub(crate) fn logs(&self, pid: &str) -> Result<String, String> {
         self.say(NODES[0], &["logs", pid])
     }
 
-    pub(super) fn kill(&self, pid: &str) -> Result<(), String> {
+    pub(crate) fn kill(&self, pid: &str) -> Result<(), String> {
         self.say(NODES[0], &["kill", pid]).map(drop)
     }
 
-    fn words(&self, node: &str, words: &[&str]) -> Command {
+    /// A command that says something to a node.
+    pub(crate) fn words(&self, node: &str, words: &[&str]) -> Command {
         let mut command = Command::new(&self.command);
         command
             .arg("--node")
@@ -201,7 +212,8 @@ impl Cluster {
         command
     }
 
-    fn say(&self, node: &str, words: &[&str]) -> Result<String, String> {
+    /// Says a word of the command to a node, and returns what that prints.
+    pub(crate) fn say(&self, node: &str, words: &[&str]) -> Result<String, String> {
         let Output { status, stdout, stderr } = self
             .words(node, words)
             .output()
@@ -211,6 +223,13 @@ impl Cluster {
         }
         Err(format!("whimbrel {}: {}", words.join(" "), String::from_utf8_lossy(&stderr).trim()))
     }
+}
+
+/// The `whimbrel` binary, built beside this one.
+pub(crate) fn command() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let command = own.with_file_name("whimbrel");
+    if command.is_file() { Ok(command) } else { Err(format!("{} is not built", command.display())) }
 }
 
 impl Drop for Cluster {
