@@ -105,6 +105,16 @@ impl Cluster {
         Ok(Daemon { child, address, _stdout: Box::new(stdout) })
     }
 
+    /// The operating system's id of a daemon.
+    pub(crate) fn os_pid(&self, index: usize) -> u32 {
+        self.daemons[index].child.id()
+    }
+
+    /// Where files of a benchmark's own can be, which go with the cluster.
+    pub(crate) fn scratch(&self) -> &Path {
+        self.home.path()
+    }
+
     fn data(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
@@ -213,7 +223,8 @@ impl Cluster {
         self.say(NODES[0], &["kill", pid]).map(drop)
     }
 
-    fn words(&self, node: &str, words: &[&str]) -> Command {
+    /// A command that says something to a node.
+    pub(crate) fn words(&self, node: &str, words: &[&str]) -> Command {
         let mut command = Command::new(&self.command);
         command
             .arg("--node")
@@ -224,7 +235,8 @@ impl Cluster {
         command
     }
 
-    fn say(&self, node: &str, words: &[&str]) -> Result<String, String> {
+    /// Says a word of the command to a node, and returns what that prints.
+    pub(crate) fn say(&self, node: &str, words: &[&str]) -> Result<String, String> {
         let Output { status, stdout, stderr } = self
             .words(node, words)
             .output()
@@ -234,6 +246,13 @@ impl Cluster {
         }
         Err(format!("whimbrel {}: {}", words.join(" "), String::from_utf8_lossy(&stderr).trim()))
     }
+}
+
+/// The `whimbrel` binary, built beside this one.
+pub(crate) fn command() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let command = own.with_file_name("whimbrel");
+    if command.is_file() { Ok(command) } else { Err(format!("{} is not built", command.display())) }
 }
 
 impl Drop for Cluster {

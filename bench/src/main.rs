@@ -4,6 +4,7 @@
 //! table goes to stdout; with `--json`, one object does and nothing else.
 
 mod cluster;
+mod density;
 mod exec;
 mod messages;
 mod moving;
@@ -17,7 +18,8 @@ use std::{env, process::ExitCode};
 const USAGE: &str = "\
 Usage: bench exec [--json] [--quick] [--only NAME]...
        bench move [--json] [PART]...
-       bench messages [--json] [PART]...";
+       bench messages [--json] [PART]...
+       bench density [--json] [--processes N] [--drained N]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         "exec" => exec::Choice::parse(options).and_then(|choice| exec::run(&choice)),
         "move" => moving::run(options),
         "messages" => messages::run(options),
+        "density" => density::run(options),
         _ => Err(USAGE.to_owned()),
     };
     match done {

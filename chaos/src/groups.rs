@@ -139,6 +139,7 @@ fn request(run: &Run, locate: Locate) -> RunRequest {
         stub_missing: false,
         attached: false,
         stdin: false,
+        count: 1,
         others: vec![other; run.shape.members as usize - 1],
         locate,
         poll_ms: None,

@@ -27,6 +27,9 @@ Usage: cargo xtask COMMAND
                         processes write to each other while nodes are killed, links cut, and everything moves (10 minutes)
   bench strategies [--json] [--svg FILE] [--only WORDS]
                         what each way to find moved processes costs, predicted and counted in the simulator
+  bench density [--json]
+                        what an idle process costs, how fast many start, wake and leave a node
+                        (--processes N, --drained N)
   long                  real programs on long journeys between daemons; takes minutes
   guests                build our own guests, fetch the real programs
   tidy                  what must hold of the repository's text and crate graph
@@ -69,7 +72,7 @@ fn bench(name: &str, rest: &[&str]) -> Result<(), String> {
             .args(rest)
             .run("bench");
     }
-    if ["move", "messages"].contains(&name) {
+    if ["move", "messages", "density"].contains(&name) {
         // They start daemons: the command has to lie beside the benchmark.
         cargo::cargo(&["build", "--quiet", "--release", "--package", "whimbrel"])
             .run("building whimbrel")?;

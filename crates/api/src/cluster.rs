@@ -111,6 +111,22 @@ pub struct StatusReply {
     pub members: u64,
     /// The registry.
     pub registry: RegistryStatus,
+    /// What its processes are doing.
+    #[serde(default)]
+    pub doing: Doing,
+}
+
+/// How many processes of a node are doing what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doing {
+    /// They compute, or are ready to.
+    pub running: u64,
+    /// They wait.
+    pub waiting: u64,
+    /// They wait, and were put to sleep meanwhile.
+    pub sleeping: u64,
+    /// They are moving, or frozen.
+    pub moving: u64,
 }
 
 /// How the registry is, as one node sees it.

@@ -36,8 +36,8 @@ mod text;
 
 pub use bytes::Bytes;
 pub use cluster::{
-    ForgetReply, NodeState, NodeSummary, NodesReply, RegistryStatus, StatusReply, StopRequest,
-    TokenReply, TokenRequest, VersionReply,
+    Doing, ForgetReply, NodeState, NodeSummary, NodesReply, RegistryStatus, StatusReply,
+    StopRequest, TokenReply, TokenRequest, VersionReply,
 };
 pub use error::{Error, ErrorCode};
 pub use image::{FreezeRequest, FrozenReply, ImageReport, ImageSection, StackFrame, ThawQuery};

@@ -46,6 +46,8 @@ pub enum Step {
     Fetch,
     /// An image goes to another node; counted in bytes.
     Transfer,
+    /// Processes leave a node; counted.
+    Leave,
 }
 
 /// A process to start.
@@ -87,6 +89,9 @@ pub struct RunRequest {
     /// others have its group and the indices 1, 2, … in this order, and their output is in their logs.
     #[serde(default)]
     pub others: Vec<MemberRequest>,
+    /// How often the last program is started: so many members of the group.
+    #[serde(default = "RunRequest::once")]
+    pub count: u32,
     /// How letters find the processes of the group when they move.
     #[serde(default, with = "text")]
     pub locate: Locate,
@@ -96,6 +101,12 @@ pub struct RunRequest {
     /// Where letters wait while they move.
     #[serde(default)]
     pub in_transit: InTransit,
+}
+
+impl RunRequest {
+    fn once() -> u32 {
+        1
+    }
 }
 
 /// One more member of a group. Environment, directories and limits are those of the first.
@@ -138,6 +149,9 @@ pub enum ProcessEvent {
         /// A thaw only: the process is a new one, not the one that was frozen.
         #[serde(default)]
         new: bool,
+        /// How many processes were started: it, and the members 1, 2, … of its group.
+        #[serde(default = "RunRequest::once")]
+        members: u32,
     },
     /// It wrote something. Pieces come in order, without gap or repetition.
     Output {
@@ -226,6 +240,11 @@ pub enum ProcessState {
     /// It waits.
     Waiting {
         /// For what: `input`, `time`, `output` …
+        waits_for: String,
+    },
+    /// It waits, and has been put to sleep meanwhile: it is an image in its node's memory.
+    Sleeping {
+        /// For what.
         waits_for: String,
     },
     /// It is on its way to another node.
@@ -467,9 +486,13 @@ mod tests {
             pid: "k3x9.0".parse().unwrap(),
             node: "heron".to_owned(),
             new: false,
+            members: 1,
         };
         let json = serde_json::to_string(&event).unwrap();
-        assert_eq!(json, r#"{"event":"started","pid":"k3x9.0","node":"heron","new":false}"#);
+        assert_eq!(
+            json,
+            r#"{"event":"started","pid":"k3x9.0","node":"heron","new":false,"members":1}"#
+        );
         assert_eq!(serde_json::from_str::<ProcessEvent>(&json).unwrap(), event);
     }
 

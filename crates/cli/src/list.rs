@@ -1,7 +1,7 @@
 //! Words that only look: `ps`, `inspect`, `nodes`, `status`, `version`.
 
 use api::{
-    Adapting, DirUse, Error, Inspection, NodeState, NodeSummary, NodesReply, Outcome,
+    Adapting, DirUse, Doing, Error, Inspection, NodeState, NodeSummary, NodesReply, Outcome,
     ProcessDetail, ProcessState, ProcessSummary, ProcessesReply, PsQuery, StatusReply,
     VersionReply, Weighed, route,
 };
@@ -164,6 +164,7 @@ fn state(state: &ProcessState) -> String {
     match state {
         ProcessState::Running => "running".to_owned(),
         ProcessState::Waiting { waits_for } => format!("waits for {waits_for}"),
+        ProcessState::Sleeping { waits_for } => format!("sleeps, waits for {waits_for}"),
         ProcessState::Moving { to, step } => format!("moving to {to} ({step})"),
         ProcessState::Frozen => "frozen".to_owned(),
         ProcessState::Unreachable => "unreachable".to_owned(),
@@ -178,6 +179,7 @@ fn is_here(state: &ProcessState) -> bool {
         ProcessState::Unreachable | ProcessState::Filed | ProcessState::Ended { .. } => false,
         ProcessState::Running
         | ProcessState::Waiting { .. }
+        | ProcessState::Sleeping { .. }
         | ProcessState::Moving { .. }
         | ProcessState::Frozen => true,
     }
@@ -278,6 +280,7 @@ fn status_pairs(status: &StatusReply) -> Vec<(&'static str, String)> {
         ("state", node_state(node.state).to_owned()),
         ("address", node.address.clone()),
         ("processes", format!("{} ({})", node.processes, bytes(node.memory_bytes))),
+        ("", doing(status.doing)),
         ("up", millis(status.up_ms)),
         ("version", node.version.clone()),
         ("os pid", status.os_pid.to_string()),
@@ -290,6 +293,18 @@ fn status_pairs(status: &StatusReply) -> Vec<(&'static str, String)> {
                 .to_owned(),
         ),
     ]
+}
+
+fn doing(doing: Doing) -> String {
+    let Doing { running, waiting, sleeping, moving } = doing;
+    let all =
+        [(running, "running"), (waiting, "waiting"), (sleeping, "sleeping"), (moving, "moving")];
+    let all: Vec<String> = all
+        .iter()
+        .filter(|(count, _)| *count != 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
 }
 
 /// Names and values below each other. A repeated name, or none, continues what is above it.

@@ -2,7 +2,7 @@
 
 use api::{
     DrainEvent, DrainItem, DrainRequest, Error, ErrorCode, KillReply, KillRequest, MoveEvent,
-    MoveReport, MoveRequest, route,
+    MoveReport, MoveRequest, Progress, Step, route,
 };
 
 use crate::bars::Bars;
@@ -49,23 +49,33 @@ async fn move_to(
     Err(unknown_end())
 }
 
+/// Of more processes than this that leave a node, no line is printed for each.
+const LINES_MAX: usize = 50;
+
 pub(crate) async fn drain(at: &Choice, word: Drain) -> Result<u8, Error> {
     let request = DrainRequest { node: word.target, plan: word.plan };
     let client = at.daemon()?;
     let mut events = client.events(route::DRAIN, &route::DRAIN.fill(&[]), &request).await?;
     let json = word.printing.format == Format::Json;
     let mut seen_plan = false;
+    let (mut bars, mut done, mut total) = (Bars::new(), 0, 0);
     while let Some(event) = events.next().await? {
         if json {
             say::json_line(&event);
-        } else {
-            say_drain(&event);
+        } else if total <= LINES_MAX || !matches!(event, DrainEvent::Moved(_)) {
+            bars.clear();
+            say_drain(&event, word.plan);
         }
         match event {
             DrainEvent::Plan { items } if word.plan => {
                 return Ok(stayed(items.iter().any(|item| item.stays.is_some())));
             }
-            DrainEvent::Plan { .. } => seen_plan = true,
+            DrainEvent::Plan { items } => (seen_plan, total) = (true, items.len()),
+            DrainEvent::Moved(_) | DrainEvent::Stayed { .. } => {
+                done += 1;
+                let total = Some(total as u64);
+                bars.update(&Progress { step: Step::Leave, done, total });
+            }
             DrainEvent::Drained { empty, .. } => return Ok(stayed(!empty)),
             DrainEvent::Failed { error } => return Err(error),
             _ => {}
@@ -127,8 +137,16 @@ fn stayed(any: bool) -> u8 {
     if any { ErrorCode::Refused.exit() } else { 0 }
 }
 
-fn say_drain(event: &DrainEvent) {
+fn say_drain(event: &DrainEvent, whole: bool) {
     match event {
+        DrainEvent::Plan { items } if items.len() > LINES_MAX && !whole => {
+            say::out(&format!("{} processes leave", items.len()));
+            let stay = items.iter().filter(|item| item.stays.is_some());
+            let stay: Vec<DrainItem> = stay.cloned().collect();
+            if !stay.is_empty() {
+                plan(&stay).print();
+            }
+        }
         DrainEvent::Plan { items } if items.is_empty() => say::out("nothing is there"),
         DrainEvent::Plan { items } => plan(items).print(),
         DrainEvent::Moved(report) => say::out(&line(report)),

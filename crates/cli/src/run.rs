@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::bars::Bars;
 use crate::destination::Choice;
-use crate::words::{InTransit, Logs, Run, Thaw};
+use crate::words::{Format, InTransit, Logs, Run, Thaw};
 use crate::{Client, Events, Host, OwnNode, say};
 
 /// What stands between the members of a group.
@@ -29,6 +29,17 @@ const CHUNK_BYTES: usize = 64 << 10;
 
 /// As a shell shows a process that wrote where nobody reads: 128 + SIGPIPE.
 const EXIT_BROKEN_PIPE: u8 = 141;
+
+/// What `run --detach -o json` prints.
+#[derive(serde::Serialize)]
+struct Started {
+    /// The first process.
+    pid: String,
+    group: String,
+    /// How many there are in the group: its members 0, 1, 2, …
+    members: u32,
+    node: String,
+}
 
 /// How following a process came to its end.
 enum Followed {
@@ -68,6 +79,7 @@ pub(crate) async fn run(host: &dyn Host, at: &Choice, word: Run) -> Result<u8, E
         attached: !word.detach,
         stdin: !word.detach,
         others,
+        count: word.count,
         locate: word.locate,
         poll_ms: word.poll,
         in_transit: match word.in_transit {
@@ -78,7 +90,7 @@ pub(crate) async fn run(host: &dyn Host, at: &Choice, word: Run) -> Result<u8, E
     };
     let events = client.events(route::RUN, &route::RUN.fill(&[]), &request).await?;
     match word.detach {
-        true => detached(events).await,
+        true => detached(events, word.printing.format).await,
         false => attached(client, events, count).await,
     }
 }
@@ -107,7 +119,7 @@ pub(crate) async fn thaw(host: &dyn Host, at: &Choice, word: Thaw) -> Result<u8,
     let image = chunks(tokio::fs::File::from_std(file));
     let events = client.upload(route::THAW, &path, image).await?;
     match word.detach {
-        true => detached(events).await,
+        true => detached(events, Format::Table).await,
         false => attached(client, events, 0).await,
     }
 }
@@ -145,15 +157,19 @@ async fn upload(client: &Client, wasm: Vec<u8>) -> Result<api::CodeHash, Error> 
 }
 
 /// Waits for the start, and prints the id.
-async fn detached(mut events: Events<ProcessEvent>) -> Result<u8, Error> {
+async fn detached(mut events: Events<ProcessEvent>, format: Format) -> Result<u8, Error> {
     let mut bars = Bars::new();
     while let Some(event) = events.next().await? {
         match event {
             ProcessEvent::Progress(progress) => bars.update(&progress),
-            ProcessEvent::Started { pid, new, .. } => {
+            ProcessEvent::Started { pid, new, members, node } => {
                 bars.clear();
                 say_if_new(pid, new);
-                say::out(&pid.to_string());
+                let (group, pid) = (pid.group.to_string(), pid.to_string());
+                match format {
+                    Format::Json => say::json(&Started { pid, group, members, node }),
+                    Format::Table => say::out(&pid),
+                }
                 return Ok(0);
             }
             ProcessEvent::Failed { error } => return Err(error),

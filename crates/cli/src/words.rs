@@ -105,6 +105,7 @@ Examples:
   whimbrel run -d --name web --memory 256M app.wasm
   whimbrel run --dir ./data::/data:ro --env LANG=C --on osprey app.wasm
   whimbrel run ping.wasm 100 '||' pong.wasm      a group of two
+  whimbrel run -d --count 10000 idle.wasm        a group of ten thousand
 
 Programs that `||` separates are one group: its members 0, 1, 2 in this order, which may send messages to each
 other. The first has standard input, and the name.
@@ -143,6 +144,12 @@ pub struct Run {
     /// Let unknown WASI functions answer ENOSYS; a daemon must allow it too
     #[arg(long)]
     pub stub_missing: bool,
+    /// Start the program so often, as one group; of several programs, the last
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "detach",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: u32,
+    #[command(flatten)]
+    pub printing: Printing,
     /// The program: a WebAssembly module, binary
     #[arg(value_name = "PROG")]
     pub program: PathBuf,

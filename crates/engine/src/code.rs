@@ -9,14 +9,14 @@ use transform::index::FuncIdx;
 use wasmtime::{ExternType, InstancePre, Linker, Module, ModuleExport, Store};
 use wire::CodeHash;
 
-use crate::body::memories;
 use crate::bundle::Bundle;
 use crate::cache::{Cache, Form};
 use crate::host::Host;
 use crate::image::guest_memories;
 use crate::layout::Layout;
 use crate::pulley::without_atomics;
-use crate::raw::{Budget, Mapping};
+use crate::raw::Budget;
+use crate::room::Room;
 use crate::{CodeError, FrameName, Target, World, wasi};
 
 /// A program in all its forms. Shared by its processes.
@@ -30,9 +30,13 @@ pub struct Code {
     /// Compiled in the background, or when it is first needed.
     resume: OnceLock<Result<Compiled, String>>,
     compile_time: Duration,
-    /// Memory for a process that is to come, with what the program starts with in it.
-    spare: Mutex<Option<Vec<Mapping>>>,
+    /// For processes that are to come, with what the program starts with in them.
+    rooms: Mutex<Vec<Room>>,
 }
+
+/// How many rooms are kept: as many as come and go at once on a node that starts or wakes thousands.
+/// More would be memory that nobody uses.
+const ROOMS_MAX: usize = 64;
 
 /// What turns bundles into code, the same for all of it.
 pub(crate) struct Tools {
@@ -102,8 +106,8 @@ impl Code {
         let compile_time = begun.elapsed();
         progress(Step::Ready { cached: run.cached });
         let resume = OnceLock::new();
-        let spare = Mutex::default();
-        let code = Self { hash, bundle, sites, layout, tools, run, resume, compile_time, spare };
+        let rooms = Mutex::default();
+        let code = Self { hash, bundle, sites, layout, tools, run, resume, compile_time, rooms };
         Ok(Arc::new(code))
     }
 
@@ -146,34 +150,60 @@ impl Code {
         self.resume().map(drop)
     }
 
-    /// Lays out memory for one process that is to come, with what the program starts with: the next
-    /// thaw takes it, and only has to put what differs in its place. One is kept.
+    /// Lays out a room for a process that is to come, with what the program starts with: the next
+    /// thaw takes it, and only has to put what differs in its place.
     ///
     /// # Errors
     ///
     /// What the system says if it has no room; a thaw will do without.
     pub fn make_room(&self) -> io::Result<()> {
-        if self.spare().is_none() {
-            let mut memories = memories(self, None)?;
-            for (_, initial, mapping) in guest_memories(&self.layout, &mut memories) {
-                initial.write(mapping, |_| true);
-            }
-            *self.spare() = Some(memories);
+        if self.rooms().is_empty() {
+            let room = self.laid_out()?;
+            self.rooms().push(room);
         }
         Ok(())
     }
 
-    /// What [`Code::make_room`] has made, charged to a process; none if there is none, or if the
-    /// budget is too small.
-    pub(crate) fn take_room(&self, budget: &Arc<Budget>) -> Option<Vec<Mapping>> {
-        let mut memories = self.spare().take()?;
-        let charged = guest_memories(&self.layout, &mut memories)
-            .all(|(.., mapping)| mapping.charge(budget.clone()));
-        charged.then_some(memories)
+    /// A room with what the program starts with, charged to nobody.
+    pub(crate) fn laid_out(&self) -> io::Result<Room> {
+        let kept = self.rooms().pop();
+        kept.map_or_else(
+            || {
+                let mut room = Room::new(self, None)?;
+                room.lay_out(self);
+                Ok(room)
+            },
+            Ok,
+        )
     }
 
-    fn spare(&self) -> MutexGuard<'_, Option<Vec<Mapping>>> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A room that was kept, charged to a process; none if there is none, or if the budget is too
+    /// small.
+    pub(crate) fn take_room(&self, budget: &Arc<Budget>) -> Option<Room> {
+        let mut room = self.rooms().pop()?;
+        let charged = guest_memories(&self.layout, &mut room.memories)
+            .all(|(.., mapping)| mapping.charge(budget.clone()));
+        charged.then_some(room)
+    }
+
+    /// Takes a room back that has been cleaned, but for so many bytes of frames.
+    pub(crate) fn give_room(&self, mut room: Room, top: usize) {
+        if self.rooms().len() >= ROOMS_MAX {
+            return;
+        }
+        room.frames(self).bytes().expect("it is lent to nobody")[..top].fill(0);
+        let fits = self.layout.mapped().zip(&mut room.memories).all(|(layout, mapping)| {
+            usize::try_from(layout.bytes_min).is_ok_and(|bytes| mapping.shrink(bytes).is_ok())
+        });
+        // Whoever has the control words of a process that has left could stop the next one.
+        if fits && room.control.is_alone() {
+            room.control.reset();
+            self.rooms().push(room);
+        }
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, Vec<Room>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes of machine code: of the run form, and of the resume form if it is ready.

@@ -30,6 +30,10 @@ pub struct Config {
     pub target: Target,
     /// How long a process runs while another waits for its worker.
     pub slice: Duration,
+    /// How long a process waits before it is put to sleep: it loses its instance and its mappings,
+    /// and is kept as an image in memory until what it waits for has come. Sooner, if mappings get
+    /// scarce; at nothing, each process sleeps whenever it waits.
+    pub sleep_after: Duration,
     /// Offer unknown functions of a WASI module as stubs that return `ENOSYS`, instead of refusing
     /// the program.
     pub stub_missing: bool,
@@ -37,6 +41,11 @@ pub struct Config {
 
 /// How often requests to stop are repeated where they may be lost.
 const REPEAT: Duration = Duration::from_millis(2);
+
+/// Longer than the pauses of somebody who is talked to all the time, so that hardly anyone waits
+/// for a process to wake; short enough that what lies idle does not fill a node. Sleeping and waking
+/// cost some 0.1 ms of a processor: after so long, nothing.
+const SLEEP_AFTER: Duration = Duration::from_secs(5);
 
 /// What code is compiled to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +77,7 @@ impl Default for Config {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             target: Target::Native,
             slice: Duration::from_millis(10),
+            sleep_after: SLEEP_AFTER,
             stub_missing: false,
         }
     }
@@ -96,7 +106,7 @@ impl Engine {
             target: config.target,
         });
         let repeat = (config.target == Target::Pulley).then_some(REPEAT);
-        let scheduler = Scheduler::start(config.workers, config.slice, repeat)?;
+        let scheduler = Scheduler::start(config.workers, config.slice, config.sleep_after, repeat)?;
         Ok(Self { inner: Arc::new(Inner { tools, scheduler, codes: Mutex::default() }) })
     }
 

@@ -4,10 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wire::{CodeHash, Epoch, Offer, Pid};
 
-use crate::body::Body;
+use crate::body::{Body, Keep};
 use crate::image::{Pages, prelude};
 use crate::instance;
-use crate::layout::Role;
 use crate::process::{Shared, Stand};
 use crate::{FrameName, Process, WriteError};
 use wire::image::{Encoder, Kind};
@@ -51,9 +50,13 @@ pub struct ImageWriter {
 
 /// How far an image is written.
 enum At {
-    Start { link: u64 },
+    Start {
+        link: u64,
+    },
     Frames(Box<Encoder>, Pages, usize),
     Memory(Box<Encoder>, Pages),
+    /// So many records of one that sleeps.
+    Packed(Box<Encoder>, usize),
     End,
 }
 
@@ -113,6 +116,7 @@ impl Drop for Frozen {
         let body = lock(&self.body).take();
         if body.is_some() {
             self.shared.set_stand(Stand::Ended);
+            self.shared.set_control(None);
         }
     }
 }
@@ -159,14 +163,30 @@ impl ImageWriter {
                 At::Frames(mut encoder, pages, from) => {
                     match frames(body, from, &mut encoder, piece)? {
                         Some(next) => At::Frames(encoder, pages, next),
+                        None if body.is_packed() => At::Packed(encoder, 0),
                         None => At::Memory(encoder, pages),
                     }
                 }
                 At::Memory(mut encoder, mut pages) => {
                     let code = body.code.clone();
-                    let (_, _, memories) = body.parts()?;
-                    if pages.write(code.layout(), memories, &mut encoder, piece) {
+                    let (_, _, keep) = body.parts()?;
+                    let Keep::Room(room) = keep else { return Err(WriteError::Resumed) };
+                    let some = pages.next(code.layout(), &mut room.memories, |write| {
+                        encoder.record(Kind::Memory, piece, |out| write(out));
+                    });
+                    if some {
                         At::Memory(encoder, pages)
+                    } else {
+                        encoder.end(piece);
+                        At::End
+                    }
+                }
+                At::Packed(mut encoder, at) => {
+                    let (_, _, keep) = body.parts()?;
+                    let Keep::Packed(packed) = keep else { return Err(WriteError::Resumed) };
+                    if let Some(chunk) = packed.chunks().get(at) {
+                        encoder.record(Kind::Memory, piece, |out| out.extend_from_slice(chunk));
+                        At::Packed(encoder, at + 1)
                     } else {
                         encoder.end(piece);
                         At::End
@@ -213,11 +233,13 @@ impl Body {
     /// Its frames, innermost first.
     pub(crate) fn frames(&mut self) -> Result<&[u8], WriteError> {
         let code = self.code.clone();
-        let (_, values, memories) = self.parts()?;
+        let (_, values, keep) = self.parts()?;
         let top = values.top as usize;
-        let mapped = code.layout().mapped().zip(memories);
-        let mut frames = mapped.filter(|(layout, _)| layout.role == Role::Frames);
-        let frames = frames.next().and_then(|(_, mapping)| mapping.bytes());
+        let frames = match keep {
+            Keep::Room(room) => room.frames(&code).bytes().map(|bytes| &*bytes),
+            Keep::Packed(packed) => Some(packed.frames()),
+            Keep::Unmade => None,
+        };
         let frames = frames.and_then(|bytes| bytes.get(..top));
         frames.ok_or_else(|| WriteError::Broken("the frames are not all there".into()))
     }

@@ -115,7 +115,8 @@ pub struct World {
     pid: Pid,
     /// What the process was asked to wait for by the host call that is under way.
     wait: Option<Wait>,
-    control: Control,
+    /// The words that stop the instance it is in; none while it is in none.
+    pub(crate) control: Option<Control>,
     /// None in tests of host calls alone.
     code: Option<Arc<Code>>,
     /// What its worker had used of a processor when it entered the process.
@@ -169,15 +170,15 @@ pub(crate) struct Streams {
 }
 
 impl World {
-    pub(crate) fn new(pid: Pid, control: Control, code: Arc<Code>, shared: Arc<Outside>) -> Self {
-        Self { pid, wait: None, control, code: Some(code), since: None, shared }
+    pub(crate) fn new(pid: Pid, code: Arc<Code>, shared: Arc<Outside>) -> Self {
+        Self { pid, wait: None, control: None, code: Some(code), since: None, shared }
     }
 
     /// A world with no process in it, for tests of host calls alone.
     #[cfg(test)]
     pub(crate) fn bare(pid: Pid, shared: Arc<Outside>) -> Self {
         let control = Control::new(65_536).expect("there is room");
-        Self { pid, wait: None, control, code: None, since: None, shared }
+        Self { pid, wait: None, control: Some(control), code: None, since: None, shared }
     }
 
     pub(crate) fn streams(&self) -> Streams {
@@ -252,7 +253,8 @@ impl World {
     /// what is waited for has come. Only for imports that may block (see `transform`).
     pub fn block(&mut self, wait: Wait) {
         self.wait = Some(wait);
-        self.control.set(abi::LEAVE.offset, 1);
+        let control = self.control.as_ref().expect("it is in an instance");
+        control.set(abi::LEAVE.offset, 1);
     }
 
     /// Whether what the process does may not be seen yet. A host call that changes a file or takes
@@ -282,7 +284,7 @@ impl World {
 
     /// The indices of the processes that were started together with it, itself among them.
     #[must_use]
-    pub fn members(&self) -> Vec<u32> {
+    pub fn members(&self) -> std::ops::Range<u32> {
         self.shared.state().mail.members.clone()
     }
 

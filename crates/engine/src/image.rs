@@ -9,7 +9,7 @@ use wire::image::{
     CHUNK_PAGES_MAX, Directory, Encoder, Encoding, Head, Kind, MemoryChunk, Run, StackName,
 };
 
-use crate::body::Body;
+use crate::body::{Body, Keep};
 use crate::frozen::{Stamp, stack};
 use crate::instance::Phase;
 use crate::layout::{Initial, Layout, Role};
@@ -68,10 +68,15 @@ fn head(body: &mut Body, stamp: &Stamp, dirs: &[Dir]) -> Result<Head, WriteError
     let code = body.code.clone();
     let memory_max = body.budget.max();
     let in_start = body.phase == Phase::Start;
-    let (host, values, memories) = body.parts()?;
+    let (host, values, keep) = body.parts()?;
     let Stamp { node, epoch, offer } = stamp.clone();
-    let sizes =
-        guest_memories(code.layout(), memories).map(|(_, _, mapping)| mapping.size() as u64);
+    let memories = match keep {
+        Keep::Room(room) => guest_memories(code.layout(), &mut room.memories)
+            .map(|(_, _, mapping)| mapping.size() as u64)
+            .collect(),
+        Keep::Packed(packed) => packed.sizes().to_vec(),
+        Keep::Unmade => return Err(WriteError::Broken("it has not begun".to_owned())),
+    };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(Head {
         pid: host.world.pid(),
@@ -82,7 +87,7 @@ fn head(body: &mut Body, stamp: &Stamp, dirs: &[Dir]) -> Result<Head, WriteError
         node,
         frozen_at: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
         memory_max,
-        memories: sizes.collect(),
+        memories,
         frames_bytes: values.top,
         in_start,
         dirs: dirs.iter().map(directory).collect(),
@@ -130,28 +135,61 @@ pub(crate) struct Pages {
 impl Pages {
     /// For a way of so many bytes per second.
     pub(crate) fn new(link: u64) -> Self {
-        let squeeze = Squeeze { link, skip: 0, left: 0, compressor: None, paying: false };
+        let squeeze =
+            Squeeze { link, always: false, skip: 0, left: 0, compressor: None, paying: false };
         Self { memory: 0, page: 0, squeeze, present: Present::default(), runs: vec![] }
     }
 
-    /// Writes the next record. Says whether there was one to write.
-    pub(crate) fn write(
+    /// For what is kept in memory: as small as can be. For one process after the other, with
+    /// [`Pages::start_again`] before each.
+    pub(crate) fn to_keep() -> Self {
+        let mut pages = Self::new(LOOPBACK);
+        pages.squeeze.always = true;
+        pages
+    }
+
+    /// Begins with another process.
+    pub(crate) fn start_again(&mut self) {
+        (self.memory, self.page) = (0, 0);
+        self.present.window.clear();
+    }
+
+    /// Makes the pages of the last record what they are at the program's start. Says how many there are.
+    pub(crate) fn clean(&mut self, layout: &Layout, memories: &mut [Mapping]) -> usize {
+        let mut cleaned = 0;
+        if let Some((_, initial, mapping)) = guest_memories(layout, memories).nth(self.memory) {
+            let bytes = mapping.bytes().expect("it is lent to nobody");
+            for number in self.runs.iter().flat_map(|run| run.page..run.page + run.pages) {
+                let start = number as usize * PAGE_BYTES;
+                let page = &mut bytes[start..start + PAGE_BYTES];
+                match initial.page(number) {
+                    Some(initial) => page.copy_from_slice(initial),
+                    None => page.fill(0),
+                }
+                cleaned += 1;
+            }
+        }
+        cleaned
+    }
+
+    /// Has the content of the next record written by `put`, which is handed what writes it. Says
+    /// whether there was one.
+    pub(crate) fn next(
         &mut self,
         layout: &Layout,
         memories: &mut [Mapping],
-        encoder: &mut Encoder,
-        out: &mut Vec<u8>,
+        put: impl FnOnce(&mut dyn FnMut(&mut Vec<u8>)),
     ) -> bool {
         for (index, initial, mapping) in guest_memories(layout, memories).skip(self.memory) {
             let bytes = mapping.bytes().expect("a frozen process's memory is not lent");
             self.collect(initial, bytes);
             if !self.runs.is_empty() {
                 let (squeeze, runs) = (&mut self.squeeze, &self.runs);
-                encoder.record(Kind::Memory, out, |out| squeeze.write(index, runs, bytes, out));
+                put(&mut |out| squeeze.write(index, runs, bytes, out));
                 return true;
             }
             (self.memory, self.page) = (self.memory + 1, 0);
-            self.present = Present::default();
+            self.present.window.clear();
         }
         false
     }
@@ -237,6 +275,8 @@ impl Present {
 /// link saves.
 struct Squeeze {
     link: u64,
+    /// Whatever it takes.
+    always: bool,
     /// How many records are written as they are after the next sample that does not pay.
     skip: u32,
     left: u32,
@@ -251,7 +291,7 @@ impl Squeeze {
             &bytes[start..start + run.pages as usize * PAGE_BYTES]
         };
         if self.pays(pages(&runs[0])) {
-            let raw: Vec<u8> = runs.iter().flat_map(|run| pages(run).iter().copied()).collect();
+            let raw = runs.iter().map(pages).collect::<Vec<_>>().concat();
             if let Some(squeezed) =
                 self.compress(&raw).filter(|squeezed| squeezed.len() < raw.len())
             {
@@ -265,6 +305,9 @@ impl Squeeze {
     }
 
     fn pays(&mut self, run: &[u8]) -> bool {
+        if self.always {
+            return true;
+        }
         if self.left > 0 {
             self.left -= 1;
             return self.paying;

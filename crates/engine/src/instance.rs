@@ -357,7 +357,7 @@ fn limits() -> StoreLimits {
 }
 
 /// What an error that a call ended with means.
-fn outcome(code: &Code, error: &Broken, state: Option<i32>) -> Outcome {
+pub(crate) fn outcome(code: &Code, error: &Broken, state: Option<i32>) -> Outcome {
     if let Some(exit) = error.downcast_ref::<Exit>() {
         return Outcome::Exit(exit.0);
     }

@@ -44,10 +44,12 @@ mod image;
 mod instance;
 mod layout;
 mod mail;
+mod packed;
 mod plain;
 mod process;
 mod pulley;
 mod raw;
+mod room;
 mod setup;
 mod thaw;
 pub mod wasi;
@@ -60,8 +62,8 @@ pub use event::{Event, EventSink, FrameName, Limit, Outcome, Stream, TrapReport}
 pub use frozen::{Frozen, ImageWriter, Stamp};
 pub use host::{INPUT_BYTES_MAX, Input, OUTPUT_BYTES_MAX, Wait, World, now};
 pub use mail::{
-    INBOX_BYTES_MAX, Incoming, MESSAGE_BYTES_EXTRA, MESSAGE_BYTES_MAX, OUTBOX_BYTES_EACH_MAX,
-    OUTBOX_BYTES_MAX, Order, Outgoing, Received, Took, Unsent, What,
+    INBOX_BYTES_MAX, Incoming, MEMBERS_MAX, MESSAGE_BYTES_EXTRA, MESSAGE_BYTES_MAX,
+    OUTBOX_BYTES_EACH_MAX, OUTBOX_BYTES_MAX, Order, Outgoing, Received, Took, Unsent, What,
 };
 pub use plain::{Plain, PlainCode, Ran};
 pub use process::{Process, Stats, Status};

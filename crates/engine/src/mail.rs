@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use wire::{Grant, GroupId, LETTER_BYTES_MAX, Pid, Share};
@@ -36,6 +37,9 @@ const TOOK_BYTES: u64 = 32 << 10;
 
 /// So many processes are known to have ended; the node knows them all.
 const GONE_MAX: usize = 1024;
+
+/// So many processes can be started together.
+pub const MEMBERS_MAX: usize = 1 << 20;
 
 /// What a message counts for beside its content: short ones take room too.
 pub const MESSAGE_BYTES_EXTRA: usize = 64;
@@ -124,7 +128,7 @@ pub enum Received {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mail {
     /// The indices of those that were started together with it, itself among them.
-    pub(crate) members: Vec<u32>,
+    pub(crate) members: Range<u32>,
     pub(crate) grant: Grant,
     /// How many messages it was given since birth.
     given: u64,
@@ -186,7 +190,7 @@ impl Carried {
 
 #[derive(Serialize, Deserialize)]
 struct Saved {
-    members: Vec<u32>,
+    members: Range<u32>,
     grant: Grant,
     given: u64,
     sent: u64,
@@ -200,7 +204,7 @@ struct Saved {
 }
 
 impl Mail {
-    pub(crate) fn new(members: Vec<u32>, grant: Grant) -> Self {
+    pub(crate) fn new(members: Range<u32>, grant: Grant) -> Self {
         Self {
             members,
             grant,
@@ -389,6 +393,9 @@ impl Mail {
         let (saved, mut contents) =
             postcard::take_from_bytes::<Saved>(bytes).map_err(|_| "it does not decode")?;
         let Saved { members, grant, given, sent, read, deadline, took, inbox, outbox } = saved;
+        if members.len() > MEMBERS_MAX {
+            return Err("more members than a group is started with");
+        }
         let mut mail = Self::new(members, grant);
         let mut content = |length: u32| {
             let length = length as usize;
@@ -472,7 +479,7 @@ mod tests {
     }
 
     fn full_of_everything() -> Mail {
-        let mut mail = Mail::new(vec![0, 1], Grant::Groups(vec![GroupId(9)]));
+        let mut mail = Mail::new(0..2, Grant::Groups(vec![GroupId(9)]));
         for text in ["one", "", "three"] {
             assert!(mail.deliver(message(text.as_bytes())));
         }
@@ -484,7 +491,7 @@ mod tests {
     }
 
     fn none() -> Mail {
-        Mail::new(vec![], Grant::Own)
+        Mail::new(0..0, Grant::Own)
     }
 
     #[test]

@@ -107,12 +107,13 @@ impl Plain {
             setup.place,
             false,
             Streams::default(),
-            Mail::new(vec![], wire::Grant::Own),
+            Mail::new(0..0, wire::Grant::Own),
         );
         outside.end_input();
         let control = Control::new(1 << 16).map_err(|error| instantiate(error.into()))?;
         let pid = Pid { group: GroupId(0), index: 0 };
-        let world = World::new(pid, control, code.clone(), outside.clone());
+        let mut world = World::new(pid, code.clone(), outside.clone());
+        world.control = Some(control);
         let mut store = Store::new(&self.engine, Host { wasi, world, outside, memory: None });
         // Far beyond any run: what epoch interruption costs is the looking, not the stopping.
         store.set_epoch_deadline(u64::MAX / 2);

@@ -1,6 +1,6 @@
 //! A handle on a process.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,7 +27,8 @@ pub(crate) struct Shared {
     pub(crate) pid: Pid,
     pub(crate) code: Arc<Code>,
     pub(crate) outside: Arc<Outside>,
-    control: Control,
+    /// While it is where it can run.
+    control: Mutex<Option<Control>>,
     budget: Arc<Budget>,
     dirs: Vec<Dir>,
     stand: Mutex<Stand>,
@@ -39,6 +40,10 @@ pub(crate) struct Shared {
     safepoint: AtomicU64,
     /// Bytes of frames at the last unwind.
     frames: AtomicU64,
+    /// When it was parked last.
+    parked: AtomicU64,
+    /// Whether it is in the scheduler's line of those that may be put to sleep; its lock guards this.
+    pub(crate) in_line: AtomicBool,
 }
 
 /// Where a process is, and its body, if nobody else has it.
@@ -62,6 +67,8 @@ pub enum Status {
     Running,
     /// Blocked in a host call.
     Waiting(Wait),
+    /// The same, and put to sleep: no instance, no mapping, an image in memory.
+    Sleeping(Wait),
     /// Asked to freeze, not there yet.
     Freezing,
     /// Frozen.
@@ -98,7 +105,7 @@ impl Process {
             pid,
             code: body.code.clone(),
             outside,
-            control: body.control.clone(),
+            control: Mutex::default(),
             budget: body.budget.clone(),
             dirs,
             stand: Mutex::new(Stand::Queued),
@@ -107,6 +114,8 @@ impl Process {
             asked: AtomicU64::new(0),
             safepoint: AtomicU64::new(0),
             frames: AtomicU64::new(0),
+            parked: AtomicU64::new(0),
+            in_line: AtomicBool::new(false),
         });
         scheduler.push(shared.clone(), Box::new(body));
         Self { shared }
@@ -147,6 +156,7 @@ impl Process {
             Stand::Ended => Status::Ended,
             Stand::Frozen => Status::Frozen,
             _ if shared.outside.wants() & FREEZE != 0 => Status::Freezing,
+            Stand::Parked(body, wait) if body.is_packed() => Status::Sleeping(*wait),
             Stand::Parked(_, wait) => Status::Waiting(*wait),
             Stand::Queued | Stand::Running => Status::Running,
         };
@@ -282,16 +292,51 @@ impl Shared {
         *self.stand() = stand;
     }
 
+    fn control(&self) -> MutexGuard<'_, Option<Control>> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It is where it can run, and can be stopped there; or it is not, and nobody can.
+    pub(crate) fn set_control(&self, control: Option<Control>) {
+        *self.control() = control;
+    }
+
     /// Asks the program to unwind at its next safepoint.
     pub(crate) fn request(&self) {
-        self.control.set(abi::LOOP.offset, abi::REQUEST);
-        self.control.set(abi::ENTRY.offset, abi::REQUEST);
+        if let Some(control) = &*self.control() {
+            control.set(abi::LOOP.offset, abi::REQUEST);
+            control.set(abi::ENTRY.offset, abi::REQUEST);
+        }
     }
 
     /// Takes [`Shared::request`] back.
     pub(crate) fn withdraw(&self) {
-        self.control.clear(abi::LOOP.offset, abi::REQUEST);
-        self.control.clear(abi::ENTRY.offset, abi::REQUEST);
+        if let Some(control) = &*self.control() {
+            control.clear(abi::LOOP.offset, abi::REQUEST);
+            control.clear(abi::ENTRY.offset, abi::REQUEST);
+        }
+    }
+
+    /// Notes that it is parked from now on, and says since when it is not disturbed.
+    pub(crate) fn parks(&self) {
+        self.parked.store(now(), Ordering::Relaxed);
+    }
+
+    /// When it was parked last.
+    pub(crate) fn parked_at(&self) -> u64 {
+        self.parked.load(Ordering::Relaxed)
+    }
+
+    /// Takes the body of a process that is parked where it could run, to be put to sleep.
+    pub(crate) fn take_idle(&self) -> Option<(Box<Body>, Wait)> {
+        let mut stand = self.stand();
+        if !matches!(&*stand, Stand::Parked(body, _) if body.is_roomed() && body.may_sleep()) {
+            return None;
+        }
+        match std::mem::replace(&mut *stand, Stand::Queued) {
+            Stand::Parked(body, wait) => Some((body, wait)),
+            _ => unreachable!("it was just parked"),
+        }
     }
 
     /// Lets a parked process go on if what it waits for has come, or if something is wanted of it.

@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
+use transform::abi;
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType, Module};
 
 /// A linear memory never moves: all that 32-bit addresses can reach is reserved.
@@ -85,6 +86,15 @@ pub(crate) struct Control(Arc<Reservation>);
 /// Hands prepared memories to Wasmtime, in the order of the module's memories.
 pub(crate) struct Creator;
 
+/// How many ranges are reserved in this process. Each is two mappings to the kernel, which allows
+/// a process so many and no more.
+static RESERVATIONS: AtomicUsize = AtomicUsize::new(0);
+
+/// How many mappings linear memories take in this process.
+pub(crate) fn mappings() -> usize {
+    2 * RESERVATIONS.load(Ordering::Relaxed)
+}
+
 thread_local! {
     /// What the instantiation under way on this thread takes its memories from.
     static PREPARED: RefCell<VecDeque<Lent>> = const { RefCell::new(VecDeque::new()) };
@@ -101,6 +111,11 @@ impl Budget {
 
     pub(crate) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Gives back what was taken for memory that is no mapping.
+    pub(crate) fn give(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     fn take(&self, bytes: u64) -> bool {
@@ -124,6 +139,7 @@ impl Reservation {
             rustix::mm::mmap_anonymous(ptr::null_mut(), reserved, ProtFlags::empty(), flags)?
         };
         let base = NonNull::new(base.cast()).expect("mmap does not map address zero");
+        RESERVATIONS.fetch_add(1, Ordering::Relaxed);
         let reservation =
             Self { base, reserved, capacity, accessible: AtomicUsize::new(0), budget };
         reservation.grow(bytes)?;
@@ -162,6 +178,25 @@ impl Reservation {
         Ok(())
     }
 
+    /// Takes the rights to what is behind the first `bytes`, which must be zero: it is there again
+    /// when this grows. Not called while anything is lent.
+    fn shrink(&mut self, bytes: usize) -> io::Result<()> {
+        let bytes = bytes.next_multiple_of(PAGE_BYTES);
+        let before = self.bytes();
+        if bytes >= before {
+            return Ok(());
+        }
+        // SAFETY: the range lies within the reservation, which is ours alone (`&mut`), and only
+        // loses rights; no slice of it is alive, since one would borrow `self`.
+        unsafe {
+            let start = self.base.as_ptr().add(bytes).cast();
+            rustix::mm::mprotect(start, before - bytes, MprotectFlags::empty())?;
+        }
+        self.accessible.store(bytes, Ordering::Release);
+        self.credit((before - bytes) as u64);
+        Ok(())
+    }
+
     fn credit(&self, bytes: u64) {
         if let Some(budget) = &self.budget {
             budget.used.fetch_sub(bytes, Ordering::Relaxed);
@@ -186,6 +221,7 @@ impl Drop for Reservation {
         // SAFETY: the range was mapped by `new`, is unmapped once, and no reference into it
         // outlives `self`. An instance that runs in it holds the `Arc` that this is in.
         let unmapped = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.reserved) };
+        RESERVATIONS.fetch_sub(1, Ordering::Relaxed);
         debug_assert!(unmapped.is_ok(), "munmap of our own mapping");
     }
 }
@@ -205,6 +241,23 @@ impl Mapping {
         }
         reservation.budget = Some(budget);
         true
+    }
+
+    /// Ends the charge, and leaves the budget as it is: what was in this memory is kept elsewhere.
+    pub(crate) fn detach(&mut self) {
+        Arc::get_mut(&mut self.0).expect("it is lent to nobody").budget = None;
+    }
+
+    /// The reverse of [`Mapping::detach`]: the budget has what there is in it already.
+    pub(crate) fn attach(&mut self, budget: Arc<Budget>) {
+        let reservation = Arc::get_mut(&mut self.0).expect("it is lent to nobody");
+        assert!(reservation.budget.is_none(), "it is charged once");
+        reservation.budget = Some(budget);
+    }
+
+    /// Makes less of it accessible. What is behind these bytes must be zero.
+    pub(crate) fn shrink(&mut self, bytes: usize) -> io::Result<()> {
+        Arc::get_mut(&mut self.0).expect("it is lent to nobody").shrink(bytes)
     }
 
     /// How many bytes there are; right while an instance runs in it, too.
@@ -276,9 +329,21 @@ impl Control {
         Reservation::new(bytes, RESERVATION_BYTES, GUARD_BYTES, None).map(|r| Self(Arc::new(r)))
     }
 
+    /// Whether nobody else has it: no instance, and none of those that may ask it to stop.
+    pub(crate) fn is_alone(&mut self) -> bool {
+        Arc::get_mut(&mut self.0).is_some()
+    }
+
     /// Hands it to the instance that is about to be made.
     pub(crate) fn lend(&self) -> Lent {
         Lent(Arc::clone(&self.0))
+    }
+
+    /// All of them as they are at the start.
+    pub(crate) fn reset(&self) {
+        for word in [abi::LOOP, abi::ENTRY, abi::LEAVE] {
+            self.clear(word.offset, u32::MAX);
+        }
     }
 
     /// Sets bits of the word at a byte offset.

@@ -1,5 +1,6 @@
 //! What a process is given when it starts, and what it needs where it goes.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -19,8 +20,9 @@ pub struct Setup {
     pub memory_max: Option<u64>,
     /// Where it runs.
     pub place: Place,
-    /// The indices of the processes that are started together with it, itself among them.
-    pub members: Vec<u32>,
+    /// The indices of the processes that are started together with it, itself among them: these two,
+    /// the second excluded, and all between. A range, because there may be a hundred thousand.
+    pub members: Range<u32>,
     /// To whom it may send beside its group.
     pub grant: Grant,
 }

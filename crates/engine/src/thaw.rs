@@ -14,7 +14,7 @@ use wire::image::{
 };
 use wire::{CodeHash, Epoch, Grant, Offer, Pid};
 
-use crate::body::{Body, Parts, memories};
+use crate::body::{Body, Parts};
 use crate::code::Code;
 use crate::host::{Outside, Streams};
 use crate::image::guest_memories;
@@ -22,6 +22,7 @@ use crate::instance::{Phase, Values, stack};
 use crate::layout::Role;
 use crate::mail::Mail;
 use crate::raw::{Budget, LARGE_PAGE_BYTES, Mapping, PAGE_BYTES};
+use crate::room::Room;
 use crate::wasi::{Arrival, Wasi};
 use crate::{Dir, Engine, EventSink, FrameName, Needs, Place, Process, StartError, ThawError};
 
@@ -53,8 +54,8 @@ struct Arrived {
     head: Head,
     code: Arc<Code>,
     budget: Arc<Budget>,
-    memories: Vec<Mapping>,
-    /// Whether what the program starts with is in them.
+    room: Room,
+    /// Whether what the program starts with is in it.
     laid_out: bool,
     frames: usize,
     /// For each of the program's memories, which pages have come.
@@ -195,17 +196,17 @@ impl Intake {
             return Err(foreign("its original program is another"));
         }
         let budget = Budget::new(head.memory_max);
-        let room = code.take_room(&budget);
-        let laid_out = room.is_some();
-        let mut memories = match room {
-            Some(memories) => memories,
-            None => memories(&code, Some(&budget))?,
+        let ready = code.take_room(&budget);
+        let laid_out = ready.is_some();
+        let mut room = match ready {
+            Some(room) => room,
+            None => Room::new(&code, Some(&budget))?,
         };
-        self.grow(&code, &head, &mut memories)?;
+        self.grow(&code, &head, &mut room.memories)?;
         let pages = head.memories.iter().map(|bytes| PageSet::new(*bytes)).collect();
         let ready = head.memories.iter().map(|_| Ready::nothing()).collect();
         let frames = 0;
-        self.frame = Some(Arrived { head, code, budget, memories, laid_out, frames, pages, ready });
+        self.frame = Some(Arrived { head, code, budget, room, laid_out, frames, pages, ready });
         Ok(())
     }
 
@@ -247,7 +248,7 @@ impl Intake {
             Encoding::Zstd => unpacked,
         };
         let layout = arrived.code.layout();
-        let mut guests = guest_memories(layout, &mut arrived.memories);
+        let mut guests = guest_memories(layout, &mut arrived.room.memories);
         let found = guests.find(|(index, ..)| *index == chunk.memory);
         let (index, _, mapping) = found.ok_or_else(|| refused("no such memory"))?;
         for run in &chunk.runs {
@@ -293,13 +294,13 @@ impl Intake {
         check_state(&arrived.code, &state)?;
         self.arrival.frozen_for = self.by_move.map(|since| since.elapsed());
         let wasi = Wasi::restore(&wasi, &self.arrival)?;
-        let Arrived { head, code, budget, memories, laid_out, frames, pages, .. } = arrived;
+        let Arrived { head, code, budget, room, laid_out, frames, pages, .. } = arrived;
         let values = Values { state, top: head.frames_bytes };
         if frames != head.frames_bytes as usize {
             return Err(malformed(Kind::Frames, "more or fewer than the head says"));
         }
         let phase = if head.in_start { Phase::Start } else { Phase::Main };
-        let mut parts = Parts { code, memories, budget, phase, values };
+        let mut parts = Parts { code, room, budget, phase, values };
         if !laid_out {
             parts.fill(&pages);
         }
@@ -316,7 +317,7 @@ impl Arrived {
         if end > self.head.frames_bytes as usize {
             return Err(malformed(Kind::Frames, "more than the head says"));
         }
-        let bytes = frames(&self.code, &mut self.memories);
+        let bytes = frames(&self.code, &mut self.room);
         bytes[self.frames..end].copy_from_slice(content);
         self.frames = end;
         Ok(())
@@ -324,17 +325,15 @@ impl Arrived {
 }
 
 /// The memory that frames lie in.
-fn frames<'a>(code: &Code, memories: &'a mut [Mapping]) -> &'a mut [u8] {
-    let mapped = code.layout().mapped().zip(memories);
-    let mut frames = mapped.filter(|(memory, _)| memory.role == Role::Frames);
-    let (_, mapping) = frames.next().expect("a layout has frames");
-    mapping.bytes().expect("it is lent to nobody")
+fn frames<'a>(code: &Code, room: &'a mut Room) -> &'a mut [u8] {
+    room.frames(code).bytes().expect("it is lent to nobody")
 }
 
 impl Parts {
     /// Puts what the program starts with where the image says nothing.
     fn fill(&mut self, pages: &[PageSet]) {
-        for (index, initial, mapping) in guest_memories(self.code.layout(), &mut self.memories) {
+        for (index, initial, mapping) in guest_memories(self.code.layout(), &mut self.room.memories)
+        {
             initial.write(mapping, |page| !pages[index as usize].has(page));
         }
     }
@@ -344,7 +343,7 @@ impl Parts {
         let references = self.values.state.references.len();
         let references = u32::try_from(references).map_err(|_| foreign("too many references"))?;
         let top = self.values.top as usize;
-        let frames = &frames(&self.code, &mut self.memories)[..top];
+        let frames = &frames(&self.code, &mut self.room)[..top];
         let sites = self.code.sites();
         let found = sites.check_frames(frames, references).map_err(|e| foreign(e.to_string()))?;
         let entry = match self.phase {
@@ -553,11 +552,10 @@ impl Staged {
         let Self { engine, head, streams, mut mail, dirs, wasi, parts, .. } = self;
         if pid != head.pid {
             // Messages are from and to the other one, and so is its leave to send.
-            mail = Mail::new(vec![pid.index], Grant::Own);
+            mail = Mail::new(pid.index..pid.index.saturating_add(1), Grant::Own);
         }
         let outside = Outside::new(events, place, true, streams, mail);
-        let body = Body::thawed(pid, parts, wasi, outside.clone())
-            .map_err(|error| StartError::Instantiate(error.to_string()))?;
+        let body = Body::thawed(pid, parts, wasi, outside.clone());
         if !hold {
             outside.release(pid);
         }

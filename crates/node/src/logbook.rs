@@ -14,17 +14,20 @@
 //! acknowledged. Records are not synced one by one, because a log outlives its daemon without
 //! that, and what a machine's crash takes from a log it takes from the process too.
 //!
+//! A process that has written nothing has no file: it stands in one file with all others of its kind, so
+//! that what became of it is known after a restart of the node. Files are not held open for long.
+//!
 //! Readers read the file itself and wait here for more of it, each at its own pace.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
-use wire::{Outcome, Pid, Stream};
+use wire::{GroupId, Outcome, Pid, Stream};
 
 const HEADER_BYTES: u64 = 5;
 const BASE: u8 = 0;
@@ -35,16 +38,41 @@ const END: u8 = 3;
 /// A record that claims to be longer was not written by us.
 const RECORD_BYTES_MAX: u32 = 1 << 20;
 
+/// Opened again when they are needed: so many files are held open at once.
+const FILES_MAX: usize = 256;
+
+/// What [`Book::register`] has of each: the process, and where its log begins.
+const QUIET_BYTES: usize = 20;
+
 /// The logs of one node. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Logbook {
     dir: PathBuf,
-    logs: Arc<Mutex<HashMap<Pid, Log>>>,
+    book: Arc<Mutex<Book>>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    logs: HashMap<Pid, Log>,
+    /// Logs of which nothing was written, and no one reads: where they begin. They have no file.
+    quiet: HashMap<Pid, u64>,
+    /// A file with all that were quiet since the node's start, so that they are known after the next.
+    register: Option<File>,
+    /// What is to be written to it before anything else is done: those that come together go together.
+    unregistered: Vec<u8>,
+    /// Who has a file; none before that was looked at.
+    on_disk: Option<HashSet<Pid>>,
+    /// Whose files are open, the oldest first.
+    open: VecDeque<Pid>,
 }
 
 #[derive(Debug)]
 struct Log {
-    /// `None` until it is opened: a reader may come first.
+    /// Whether it was opened: a reader may come first.
+    opened: bool,
+    /// Where it begins, if nothing is in its file yet.
+    base: u64,
+    /// `None` while it is not written to.
     file: Option<File>,
     state: watch::Sender<State>,
 }
@@ -83,26 +111,40 @@ pub(crate) struct Reader {
 
 impl Logbook {
     pub(crate) fn new(dir: PathBuf) -> Self {
-        Self { dir, logs: Arc::default() }
+        Self { dir, book: Arc::default() }
     }
 
-    /// Opens or makes a log; a new one begins at `base`.
+    /// Opens or makes a log; a new one begins at `base`, and has no file before it is written to.
     pub(crate) fn open(&self, pid: Pid, base: u64) -> io::Result<State> {
-        let mut logs = self.logs();
-        let log = logs.entry(pid).or_insert_with(Log::closed);
-        if log.file.is_none() {
-            let mut options = OpenOptions::new();
-            options.read(true).append(true).create(true).mode(0o600);
-            let mut file = options.open(self.path(pid))?;
-            let mut state = scan(&mut file)?;
-            if state.file_bytes == 0 {
-                append(&mut file, BASE, &base.to_le_bytes())?;
-                state = State { length: base, file_bytes: HEADER_BYTES + 8, ended: None };
-            }
-            log.file = Some(file);
-            log.state.send_replace(state);
+        let mut book = self.book();
+        let book = &mut *book;
+        if let Some(base) = book.quiet.get(&pid) {
+            return Ok(State { length: *base, ..State::default() });
         }
-        Ok(log.state.borrow().clone())
+        if let Some(log) = book.logs.get(&pid).filter(|log| log.opened) {
+            return Ok(log.state.borrow().clone());
+        }
+        let on_disk = book.on_disk.get_or_insert_with(|| self.on_disk().into_iter().collect());
+        let state = match on_disk.contains(&pid) {
+            true => scan(&mut self.append_to(pid, false)?)?,
+            false => State::default(),
+        };
+        if state.file_bytes == 0 {
+            book.register(pid, base);
+            let state = State { length: base, ..state };
+            match book.logs.get_mut(&pid) {
+                Some(log) => log.begin(base, state.clone()),
+                None => drop(book.quiet.insert(pid, base)),
+            }
+            return Ok(state);
+        }
+        book.logs.entry(pid).or_insert_with(Log::closed).begin(base, state.clone());
+        Ok(state)
+    }
+
+    /// Writes down which logs have been opened: before anything else is done that others may see.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        self.book().flush(&self.register())
     }
 
     /// Appends output, if `offset` is the log's length. Says how far the log is.
@@ -143,26 +185,40 @@ impl Logbook {
 
     /// Reads a log from its beginning, and waits for what is to come, even for its opening.
     pub(crate) fn read(&self, pid: Pid) -> Reader {
-        let mut logs = self.logs();
-        let log = logs.entry(pid).or_insert_with(Log::closed);
+        let mut book = self.book();
+        book.wake(pid);
+        let log = book.logs.entry(pid).or_insert_with(Log::closed);
         let state = log.state.subscribe();
         Reader { path: self.path(pid), file: None, state, at: 0, offset: 0 }
     }
 
     /// Whether this node has the log of a process, on disk or about to be.
     pub(crate) fn has(&self, pid: Pid) -> bool {
-        self.logs().get(&pid).is_some_and(|log| log.file.is_some()) || self.path(pid).exists()
+        let book = self.book();
+        let opened = |log: &Log| log.opened;
+        book.quiet.contains_key(&pid)
+            || book.logs.get(&pid).is_some_and(opened)
+            || self.path(pid).exists()
     }
 
     /// How far a log is that is open.
     pub(crate) fn state(&self, pid: Pid) -> Option<State> {
-        let logs = self.logs();
-        let log = logs.get(&pid).filter(|log| log.file.is_some())?;
+        let book = self.book();
+        if let Some(base) = book.quiet.get(&pid) {
+            return Some(State { length: *base, ..State::default() });
+        }
+        let log = book.logs.get(&pid).filter(|log| log.opened)?;
         Some(log.state.borrow().clone())
     }
 
     /// Every process whose log is here, from this and earlier runs of the node.
     pub(crate) fn pids(&self) -> Vec<Pid> {
+        let mut pids = self.on_disk();
+        pids.extend(self.book().quiet.keys());
+        pids
+    }
+
+    fn on_disk(&self) -> Vec<Pid> {
         let Ok(entries) = fs::read_dir(&self.dir) else { return Vec::new() };
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         names.filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect()
@@ -171,14 +227,36 @@ impl Logbook {
     /// Opens the logs of earlier runs that have no end yet, and says how long they are.
     pub(crate) fn unfinished(&self) -> Vec<(Pid, u64)> {
         let mut unfinished = Vec::new();
-        for pid in self.pids() {
+        for (pid, base) in self.registered() {
+            if !self.path(pid).exists() {
+                match self.open(pid, base) {
+                    Ok(state) => unfinished.push((pid, state.length)),
+                    Err(error) => tracing::warn!(%pid, %error, "a log cannot be opened"),
+                }
+            }
+        }
+        for pid in self.on_disk() {
             match self.open(pid, 0) {
                 Ok(State { ended: None, length, .. }) => unfinished.push((pid, length)),
-                Ok(_) => drop(self.logs().remove(&pid)),
+                Ok(_) => drop(self.book().logs.remove(&pid)),
                 Err(error) => tracing::warn!(%pid, %error, "a log cannot be read"),
             }
         }
         unfinished
+    }
+
+    /// The logs that were quiet in the node's last run. They are registered anew as they are opened.
+    fn registered(&self) -> Vec<(Pid, u64)> {
+        let Ok(bytes) = fs::read(self.register()) else { return Vec::new() };
+        let _ = fs::remove_file(self.register());
+        let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("8 bytes"));
+        let entry = |entry: &[u8]| {
+            let index = u32::from_le_bytes(entry[8..12].try_into().expect("4 bytes"));
+            let pid = Pid { group: GroupId(number(&entry[..8])), index };
+            (pid, number(&entry[12..]))
+        };
+        // One that a crash cut off at the end was not opened either.
+        bytes.chunks_exact(QUIET_BYTES).map(entry).collect()
     }
 
     fn write(
@@ -186,35 +264,122 @@ impl Logbook {
         pid: Pid,
         change: impl FnOnce(&mut State, &mut File) -> io::Result<()>,
     ) -> io::Result<State> {
-        let mut logs = self.logs();
-        let Some(Log { file: Some(file), state }) = logs.get_mut(&pid) else {
+        let mut book = self.book();
+        let book = &mut *book;
+        book.wake(pid);
+        let Some(log) = book.logs.get_mut(&pid).filter(|log| log.opened) else {
             return Err(io::ErrorKind::NotFound.into());
+        };
+        let state = &log.state;
+        let mut opened = false;
+        let file = match &mut log.file {
+            Some(file) => file,
+            none => {
+                opened = true;
+                let file = self.append_to(pid, true)?;
+                if let Some(on_disk) = &mut book.on_disk {
+                    on_disk.insert(pid);
+                }
+                none.insert(file)
+            }
         };
         let before = state.borrow().clone();
         let mut after = before.clone();
-        if let Err(error) = change(&mut after, file) {
+        let changed = (|| {
+            if after.file_bytes == 0 {
+                append(file, BASE, &log.base.to_le_bytes())?;
+                after.file_bytes = HEADER_BYTES + 8;
+            }
+            change(&mut after, file)
+        })();
+        if let Err(error) = changed {
             // Half a record must not stand before a whole one.
             file.set_len(before.file_bytes)?;
+            log.file = None;
             return Err(error);
         }
         if after != before {
             state.send_replace(after.clone());
         }
+        if after.ended.is_some() {
+            log.file = None;
+        } else if opened {
+            book.keep_open(pid);
+        }
         Ok(after)
     }
 
-    fn logs(&self) -> MutexGuard<'_, HashMap<Pid, Log>> {
-        self.logs.lock().expect("nobody panics in here")
+    fn append_to(&self, pid: Pid, create: bool) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(create).mode(0o600).open(self.path(pid))
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().expect("nobody panics in here")
     }
 
     fn path(&self, pid: Pid) -> PathBuf {
         self.dir.join(format!("{pid}.log"))
     }
+
+    fn register(&self) -> PathBuf {
+        self.dir.join("quiet")
+    }
+}
+
+impl Book {
+    /// A log that is quiet is about to be written to, or read.
+    fn wake(&mut self, pid: Pid) {
+        if let Some(base) = self.quiet.remove(&pid) {
+            let state = State { length: base, ..State::default() };
+            self.logs.entry(pid).or_insert_with(Log::closed).begin(base, state);
+        }
+    }
+
+    fn register(&mut self, pid: Pid, base: u64) {
+        let mut entry = [0; QUIET_BYTES];
+        entry[..8].copy_from_slice(&pid.group.0.to_le_bytes());
+        entry[8..12].copy_from_slice(&pid.index.to_le_bytes());
+        entry[12..].copy_from_slice(&base.to_le_bytes());
+        self.unregistered.extend_from_slice(&entry);
+    }
+
+    fn flush(&mut self, path: &Path) -> io::Result<()> {
+        if self.unregistered.is_empty() {
+            return Ok(());
+        }
+        let file = match &mut self.register {
+            Some(file) => file,
+            none => {
+                none.insert(OpenOptions::new().append(true).create(true).mode(0o600).open(path)?)
+            }
+        };
+        file.write_all(&self.unregistered)?;
+        self.unregistered = Vec::new();
+        Ok(())
+    }
+
+    /// A file was opened; if there are many, the one that was opened first is closed.
+    fn keep_open(&mut self, pid: Pid) {
+        self.open.push_back(pid);
+        if self.open.len() > FILES_MAX
+            && let Some(first) = self.open.pop_front()
+            && first != pid
+            && let Some(log) = self.logs.get_mut(&first)
+        {
+            log.file = None;
+        }
+    }
 }
 
 impl Log {
     fn closed() -> Self {
-        Self { file: None, state: watch::Sender::default() }
+        Self { opened: false, base: 0, file: None, state: watch::Sender::default() }
+    }
+
+    fn begin(&mut self, base: u64, state: State) {
+        (self.opened, self.base) = (true, base);
+        self.state.send_replace(state);
     }
 }
 
@@ -311,8 +476,6 @@ fn parse_base(payload: &[u8]) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use wire::GroupId;
-
     use super::*;
 
     const PID: Pid = Pid { group: GroupId(7), index: 0 };
@@ -359,5 +522,42 @@ mod tests {
         assert_eq!(again.open(PID, 99).unwrap().length, 5);
         assert_eq!(again.deliver(PID, 5, Stream::Out, b"more").unwrap().length, 9);
         assert_eq!(again.pids(), [PID]);
+    }
+
+    #[test]
+    fn who_wrote_nothing_has_no_file_and_is_known_after_a_restart() {
+        let root = tempfile::tempdir().unwrap();
+        let other = Pid { index: 1, ..PID };
+        let book = Logbook::new(root.path().to_owned());
+        assert_eq!(book.open(PID, 0).unwrap().length, 0);
+        assert_eq!(book.open(other, 7).unwrap().length, 7);
+        assert!(book.has(PID) && !book.path(PID).exists());
+        assert_eq!(book.deliver(PID, 0, Stream::Out, b"now").unwrap().length, 3);
+        book.flush().unwrap();
+        let again = Logbook::new(root.path().to_owned());
+        let mut unfinished = again.unfinished();
+        unfinished.sort_unstable();
+        assert_eq!(unfinished, [(PID, 3), (other, 7)]);
+        again.conclude(other, &Outcome::Code(0)).unwrap();
+        let third = Logbook::new(root.path().to_owned());
+        assert_eq!(third.unfinished(), [(PID, 3)]);
+    }
+
+    #[test]
+    fn many_logs_are_written_with_few_files_open() {
+        let root = tempfile::tempdir().unwrap();
+        let book = Logbook::new(root.path().to_owned());
+        let pids = (0..2 * FILES_MAX as u32).map(|index| Pid { index, ..PID });
+        for offset in [0, 1] {
+            for pid in pids.clone() {
+                book.open(pid, 0).unwrap();
+                assert_eq!(
+                    book.deliver(pid, offset, Stream::Out, b"x").unwrap().length,
+                    offset + 1
+                );
+            }
+        }
+        let open = book.book().logs.values().filter(|log| log.file.is_some()).count();
+        assert!(open <= FILES_MAX, "{open} files are open");
     }
 }

@@ -95,6 +95,7 @@ fn the_commands_that_are_shown_work() {
             "cargo xtask bench exec",
             "cargo xtask bench move",
             "cargo xtask bench messages",
+            "cargo xtask bench density",
             "cargo xtask chaos",
             "cargo xtask bench strategies"
         ]
@@ -115,6 +116,8 @@ const WORDS: [(&str, &[(&str, i32)]); 13] = [
         "run PROG [ARGS] ['||' PROG [ARGS]]…",
         &[
             ("run app.wasm -- 3", 0),
+            ("run -d --count 3 -o json app.wasm -- 3", 0),
+            ("run --count 3 app.wasm -- 3", 2),
             (
                 "run -d --on osprey --name web --env A=b --memory 64M --dir .::/here app.wasm -- 0",
                 0,

@@ -116,8 +116,8 @@ impl Call<'_> {
         let members = self.world.members();
         self.guest.bytes(at, room.checked_mul(4).ok_or(Errno::Fault)?)?;
         self.guest.write_u32(count_at, members.len() as u32)?;
-        for (index, place) in members.iter().zip(0..room) {
-            self.guest.write_u32(at + 4 * place, *index)?;
+        for (index, place) in members.clone().zip(0..room) {
+            self.guest.write_u32(at + 4 * place, index)?;
         }
         Ok(if members.len() > room as usize { Code::Room } else { Code::Done })
     }

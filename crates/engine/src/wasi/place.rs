@@ -125,7 +125,7 @@ impl PlaceFile {
             Self::Epoch => format!("{}\n", world.epoch().0),
             Self::Group => {
                 let group = world.pid().group;
-                let members = world.members().into_iter().map(|index| Pid { group, index });
+                let members = world.members().map(|index| Pid { group, index });
                 members.map(|pid| format!("{pid}\n")).collect()
             }
             Self::Inbox | Self::Send(_) | Self::Monitor(_) => String::new(),

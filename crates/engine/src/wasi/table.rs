@@ -1,6 +1,5 @@
 //! The descriptors of a process: what each stands for, and all that is needed to open it anew.
 
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
@@ -75,19 +74,19 @@ pub(super) struct Entry {
     pub(super) kind: FileType,
 }
 
-/// All open descriptors.
+/// All open descriptors, by number. A list: a process has few, and a node many processes.
 #[derive(Default)]
-pub(super) struct Table(BTreeMap<u32, Descriptor>);
+pub(super) struct Table(Vec<(u32, Descriptor)>);
 
 impl Table {
     /// The descriptor, if it is open.
     pub(super) fn at(&self, fd: u32) -> Result<&Descriptor, Errno> {
-        self.0.get(&fd).ok_or(Errno::BadDescriptor)
+        self.place(fd).map(|at| &self.0[at].1).map_err(|_| Errno::BadDescriptor)
     }
 
     /// The same, to be changed.
     pub(super) fn at_mut(&mut self, fd: u32) -> Result<&mut Descriptor, Errno> {
-        self.0.get_mut(&fd).ok_or(Errno::BadDescriptor)
+        self.place(fd).map(|at| &mut self.0[at].1).map_err(|_| Errno::BadDescriptor)
     }
 
     /// Whether one more can be opened.
@@ -98,20 +97,23 @@ impl Table {
     /// Opens a descriptor with the lowest number that is free.
     pub(super) fn open(&mut self, descriptor: Descriptor) -> Result<u32, Errno> {
         self.has_room()?;
-        let fd = (0..).zip(self.0.keys()).find(|(free, taken)| free != *taken);
+        let fd = (0..).zip(&self.0).find(|(free, (taken, _))| free != taken);
         let fd = fd.map_or(self.0.len() as u32, |(free, _)| free);
-        self.0.insert(fd, descriptor);
+        self.put(fd, descriptor);
         Ok(fd)
     }
 
     /// Opens a descriptor with this number; what had it is closed.
     pub(super) fn put(&mut self, fd: u32, descriptor: Descriptor) {
-        self.0.insert(fd, descriptor);
+        match self.place(fd) {
+            Ok(at) => self.0[at].1 = descriptor,
+            Err(at) => self.0.insert(at, (fd, descriptor)),
+        }
     }
 
     /// Closes a descriptor.
     pub(super) fn take(&mut self, fd: u32) -> Result<Descriptor, Errno> {
-        self.0.remove(&fd).ok_or(Errno::BadDescriptor)
+        self.place(fd).map(|at| self.0.remove(at).1).map_err(|_| Errno::BadDescriptor)
     }
 
     /// Gives `from` the number `to`; what had that is closed.
@@ -125,6 +127,11 @@ impl Table {
     /// All of them, by number.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Descriptor)> {
         self.0.iter().map(|(fd, descriptor)| (*fd, descriptor))
+    }
+
+    /// Where it is, or where it would be.
+    fn place(&self, fd: u32) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&fd, |(taken, _)| *taken)
     }
 }
 

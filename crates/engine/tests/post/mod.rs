@@ -72,7 +72,7 @@ impl<'a> Post<'a> {
     /// Starts a group on the first of the engines.
     pub(crate) fn start(engines: &'a [Engine], programs: Vec<Program>) -> Self {
         let (sink, events) = channel();
-        let members: Vec<u32> = (0..programs.len() as u32).collect();
+        let members = 0..programs.len() as u32;
         let codes: Vec<_> = programs
             .iter()
             .map(|(wasm, _)| {

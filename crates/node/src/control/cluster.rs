@@ -1,7 +1,7 @@
 //! The members, and this one among them.
 
 use api::{
-    Error, ErrorCode, ForgetReply, NodeState, NodeSummary, NodesReply, ProcessState,
+    Doing, Error, ErrorCode, ForgetReply, NodeState, NodeSummary, NodesReply, ProcessState,
     RegistryStatus, StatusReply, StopRequest, TokenReply, TokenRequest, VersionReply,
 };
 use axum::Json;
@@ -14,7 +14,7 @@ use wire::{Member, MemberStanding, Reply};
 
 use super::answer::{Answered, ending, json, of_registry};
 use super::find::Asker;
-use super::{Node, Shared};
+use super::{Node, Shared, list};
 use crate::trust::{Fingerprint, Token, cluster_text};
 
 /// A registry that has not been heard of for this long does not answer.
@@ -108,25 +108,25 @@ pub(crate) async fn version() -> Answered {
 
 impl Node {
     async fn status(&self) -> Result<StatusReply, Error> {
-        let (clock_heard, draining) = self
+        let (clock_heard, draining, (doing, memory_bytes)) = self
             .events
             .look(|driver| {
                 let now = driver.clock.now();
-                (driver.machine.registry_heard(now), driver.draining)
+                (driver.machine.registry_heard(now), driver.draining, list::doing(driver))
             })
             .await
             .ok_or_else(ending)?;
-        let mut here = self.local(false).await?;
-        here.retain(|process| process.node == self.name);
+        let Doing { running, waiting, sleeping, moving } = doing;
         Ok(StatusReply {
+            doing,
             node: NodeSummary {
                 name: self.name.clone(),
                 number: self.me.node.0,
                 incarnation: self.me.incarnation.0,
                 address: self.address.clone(),
                 state: if draining { NodeState::Draining } else { NodeState::Up },
-                processes: here.len() as u64,
-                memory_bytes: here.iter().map(|process| process.memory_bytes).sum(),
+                processes: running + waiting + sleeping + moving,
+                memory_bytes,
                 registry: self.home.is_some(),
                 asked: true,
                 version: env!("CARGO_PKG_VERSION").to_owned(),

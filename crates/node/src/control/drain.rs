@@ -4,13 +4,19 @@ use api::{DrainEvent, DrainItem, DrainRequest, Error, ErrorCode, ProcessState, P
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use hyper::Method;
 use tokio::sync::mpsc;
-use wire::{Member, MemberStanding};
+use wire::{Member, MemberStanding, Pid};
 
 use super::answer::{Answered, events};
 use super::find::Asker;
 use super::{Node, Shared};
+
+/// So many processes are on their way at once: what one waits for (a disk, the other node, the network)
+/// others use, and the registry makes the changes of many durable together. Few enough that images
+/// wait for their turn on the link for less than a target keeps room for them.
+const AT_ONCE: usize = 64;
 
 /// How often a process is offered to one node.
 const TRIES: u32 = 2;
@@ -64,8 +70,15 @@ impl Node {
             ));
         }
         let (mut moved, mut stayed) = (0, 0);
-        for (at, process) in processes.iter().enumerate() {
-            let event = match self.leave(process, &targets, at).await {
+        let (mut waiting, mut leaving) = (processes.iter().enumerate(), FuturesUnordered::new());
+        loop {
+            while leaving.len() < AT_ONCE
+                && let Some((at, process)) = waiting.next()
+            {
+                leaving.push(self.leave(process, &targets, at));
+            }
+            let Some((pid, left)) = leaving.next().await else { break };
+            let event = match left {
                 Ok(Some(report)) => {
                     moved += 1;
                     DrainEvent::Moved(report)
@@ -74,7 +87,7 @@ impl Node {
                 Ok(None) => continue,
                 Err(error) => {
                     stayed += 1;
-                    DrainEvent::Stayed { pid: process.pid, error }
+                    DrainEvent::Stayed { pid, error }
                 }
             };
             let _ = say.send(event).await;
@@ -89,6 +102,15 @@ impl Node {
     /// Tries one target after the other; those with which a move was begun and given up, once more:
     /// a node that has just restarted is known as what it was until the first word with it.
     async fn leave(
+        &self,
+        process: &ProcessSummary,
+        targets: &[Member],
+        first: usize,
+    ) -> (Pid, Result<Option<api::MoveReport>, Error>) {
+        (process.pid, self.try_leave(process, targets, first).await)
+    }
+
+    async fn try_leave(
         &self,
         process: &ProcessSummary,
         targets: &[Member],

@@ -127,7 +127,8 @@ pub(crate) async fn thaw(
         let cargo = Cargo::Thaw(Box::new(staged), info);
         match node.events.wish(Wish::Thaw(section), cargo).await.map_err(|_| ending())? {
             Answer::Report(Report::Thawed { .. }) => {
-                let first = ProcessEvent::Started { pid, node: node.name.clone(), new: false };
+                let first =
+                    ProcessEvent::Started { pid, node: node.name.clone(), new: false, members: 1 };
                 return Ok(node.tell(first, pid, query.attached));
             }
             Answer::NotAgain(staged) => *staged,
@@ -152,7 +153,7 @@ pub(crate) async fn thaw(
         Answer::Report(report) => return Err(node.unexpected(&report).into()),
         answer => return Err(out_of_place(&answer).into()),
     };
-    let first = ProcessEvent::Started { pid, node: node.name.clone(), new: true };
+    let first = ProcessEvent::Started { pid, node: node.name.clone(), new: true, members: 1 };
     Ok(node.tell(first, pid, query.attached))
 }
 

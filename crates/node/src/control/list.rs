@@ -1,11 +1,11 @@
 //! What processes there are, here and everywhere, and all that is known of one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use api::{
-    Dir, DirUse, Error, ErrorCode, GroupDetail, Inspection, Outcome, ProcessDetail, ProcessState,
-    ProcessSummary, ProcessesReply, PsQuery, Reference,
+    Dir, DirUse, Doing, Error, ErrorCode, GroupDetail, Inspection, Outcome, ProcessDetail,
+    ProcessState, ProcessSummary, ProcessesReply, PsQuery, Reference,
 };
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
@@ -178,7 +178,7 @@ fn rank(state: &ProcessState) -> u8 {
         ProcessState::Filed => 1,
         ProcessState::Frozen => 2,
         ProcessState::Moving { .. } => 3,
-        ProcessState::Running | ProcessState::Waiting { .. } => 4,
+        ProcessState::Running | ProcessState::Waiting { .. } | ProcessState::Sleeping { .. } => 4,
         ProcessState::Ended { .. } => 5,
     }
 }
@@ -187,14 +187,12 @@ fn local(driver: &Driver, all: bool, name: &impl Fn(NodeId) -> String) -> Vec<Pr
     let statuses: Vec<Status> = driver.machine.processes().collect();
     let mut found: Vec<ProcessSummary> =
         statuses.iter().filter_map(|status| summary(driver, status, name)).collect();
-    let here = |pid| statuses.iter().any(|status| status.pid == pid && shown(status.condition));
-    let logs: Vec<(Pid, Option<wire::Peer>)> = driver.machine.logs().collect();
-    let ended = driver
-        .logbook
-        .pids()
-        .into_iter()
-        .filter(|pid| all && !here(*pid) && !logs.iter().any(|(logged, _)| logged == pid));
-    let logged = logs.iter().copied().filter(|(pid, _)| !here(*pid));
+    let shown = statuses.iter().filter(|status| shown(status.condition));
+    let here: HashSet<Pid> = shown.map(|status| status.pid).collect();
+    let logs: HashMap<Pid, Option<wire::Peer>> = driver.machine.logs().collect();
+    let ended = if all { driver.logbook.pids() } else { vec![] };
+    let ended = ended.into_iter().filter(|pid| !here.contains(pid) && !logs.contains_key(pid));
+    let logged = driver.machine.logs().filter(|(pid, _)| !here.contains(pid));
     for (pid, last) in logged.chain(ended.map(|pid| (pid, None))) {
         let outcome = driver.logbook.state(pid).and_then(|state| state.ended);
         let state = match outcome {
@@ -213,7 +211,7 @@ fn local(driver: &Driver, all: bool, name: &impl Fn(NodeId) -> String) -> Vec<Pr
             node,
             state,
             memory_bytes: 0,
-            age_ms: known.map_or(0, age_ms),
+            age_ms: known.map_or(0, |info| age_ms(info)),
             cpu_ms: 0,
             moves: 0,
         });
@@ -244,7 +242,7 @@ fn summary(
         node: driver.name.clone(),
         state: state(driver, status, name),
         memory_bytes: guest.map_or(0, |guest| guest.process.stats().memory_bytes),
-        age_ms: info.map_or(0, age_ms),
+        age_ms: info.map_or(0, |info| age_ms(info)),
         cpu_ms: guest.map_or(0, |guest| millis(guest.cpu())),
         moves: guest.map_or(0, |guest| guest.info.moves),
     })
@@ -265,17 +263,11 @@ fn state(driver: &Driver, status: &Status, name: &impl Fn(NodeId) -> String) -> 
             ProcessState::Waiting { waits_for: "the end of its output".to_owned() }
         }
         _ => match driver.guests.get(status.pid).map(|guest| guest.process.stats().status) {
+            Some(engine::Status::Sleeping(wait)) => {
+                ProcessState::Sleeping { waits_for: what_for(wait) }
+            }
             Some(engine::Status::Waiting(wait)) => {
-                let waits_for = match wait {
-                    Wait::SendRoom(to, ..) => format!("room for a message to {to}"),
-                    Wait::Until(_) => "time".to_owned(),
-                    Wait::Stdin(_) => "input".to_owned(),
-                    Wait::Message(_) => "a message".to_owned(),
-                    Wait::StdinOrMessage(_) => "input or a message".to_owned(),
-                    Wait::OutputRoom => "output".to_owned(),
-                    Wait::Effects => "its move".to_owned(),
-                };
-                ProcessState::Waiting { waits_for }
+                ProcessState::Waiting { waits_for: what_for(wait) }
             }
             Some(engine::Status::Frozen) => ProcessState::Frozen,
             _ => ProcessState::Running,
@@ -283,11 +275,42 @@ fn state(driver: &Driver, status: &Status, name: &impl Fn(NodeId) -> String) -> 
     }
 }
 
+fn what_for(wait: Wait) -> String {
+    match wait {
+        Wait::SendRoom(to, ..) => format!("room for a message to {to}"),
+        Wait::Until(_) => "time".to_owned(),
+        Wait::Stdin(_) => "input".to_owned(),
+        Wait::Message(_) => "a message".to_owned(),
+        Wait::StdinOrMessage(_) => "input or a message".to_owned(),
+        Wait::OutputRoom => "output".to_owned(),
+        Wait::Effects => "its move".to_owned(),
+    }
+}
+
+/// What the processes here are doing, counted, and the memory that they have: quick, however many
+/// there are.
+pub(crate) fn doing(driver: &Driver) -> (Doing, u64) {
+    let (mut doing, mut memory_bytes) = (Doing::default(), 0);
+    for status in driver.machine.processes().filter(|status| shown(status.condition)) {
+        let stats = driver.guests.get(status.pid).map(|guest| guest.process.stats());
+        memory_bytes += stats.map_or(0, |stats| stats.memory_bytes);
+        match (status.condition, stats.map(|stats| stats.status)) {
+            (Condition::Offered(_) | Condition::Storing, _) | (_, Some(engine::Status::Frozen)) => {
+                doing.moving += 1;
+            }
+            (Condition::Ending, _) | (_, Some(engine::Status::Waiting(_))) => doing.waiting += 1,
+            (_, Some(engine::Status::Sleeping(_))) => doing.sleeping += 1,
+            _ => doing.running += 1,
+        }
+    }
+    (doing, memory_bytes)
+}
+
 fn detail(driver: &mut Driver, summary: ProcessSummary) -> ProcessDetail {
     let pid = summary.pid;
     let guest = driver.guests.any(pid);
-    let info = guest.map(|guest| &guest.info).or_else(|| driver.known.get(&pid)).cloned();
-    let info = info.unwrap_or_default();
+    let info = guest.map(|guest| &guest.info).or_else(|| driver.known.get(&pid));
+    let info = info.map(|info| (**info).clone()).unwrap_or_default();
     let status = driver.machine.processes().find(|status| status.pid == pid);
     let dirs = guest.map(|guest| guest.process.needs().dirs).unwrap_or_default();
     let stack = driver.guests.stack(pid).unwrap_or_default();

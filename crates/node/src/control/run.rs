@@ -26,8 +26,8 @@ use crate::driver::{Answer, Cargo, Start};
 use crate::logbook::{Entry, Reader};
 use crate::papers::Info;
 
-/// The most processes that one request starts.
-const MEMBERS_MAX: usize = 1024;
+/// The most programs that one request starts, each of which may be started many times.
+const PROGRAMS_MAX: usize = 1024;
 
 /// The longest program that is taken.
 const PROGRAM_BYTES_MAX: usize = 512 << 20;
@@ -73,20 +73,31 @@ pub(crate) async fn run(
     all.extend(
         request.others.iter().map(|other| (other.program, &other.program_name, &other.args)),
     );
-    if MEMBERS_MAX < all.len() {
-        let message = format!("a group starts with at most {MEMBERS_MAX} members");
+    if PROGRAMS_MAX < all.len() {
+        let message = format!("a group starts with at most {PROGRAMS_MAX} programs");
         return Err(Error::new(ErrorCode::InvalidRequest, message).into());
     }
-    let members: Vec<u32> = (0..).take(all.len()).collect();
+    let last = all.len() - 1;
+    let members = 0..(last as u32).saturating_add(request.count.max(1));
+    if engine::MEMBERS_MAX < members.len() {
+        let message = format!("a group starts with at most {} members", engine::MEMBERS_MAX);
+        return Err(Error::new(ErrorCode::InvalidRequest, message).into());
+    }
     let mut starts = VecDeque::new();
-    for (index, (program, program_name, args)) in members.iter().zip(all) {
+    for (index, (program, program_name, args)) in all.into_iter().enumerate() {
         let code = node.code(asker, program).await?;
-        let mut start = start(code, program_name, args, &request);
-        start.setup.members.clone_from(&members);
-        if *index != 0 {
-            (start.stdin, start.info.name) = (false, None);
+        let mut start = start(code, program_name, args, &request, index == 0);
+        start.setup.members = members.clone();
+        let times = if index == last { request.count.max(1) } else { 1 };
+        if index == 0 && times > 1 {
+            // Input and name are the first one's alone.
+            let mut rest = Start { times: times - 1, ..start.clone() };
+            rest.be_another();
+            starts.extend([start, rest]);
+        } else {
+            start.times = times;
+            starts.push_back(start);
         }
-        starts.push_back(start);
     }
     let wish = Wish::Spawn {
         home: node.me.node,
@@ -94,7 +105,7 @@ pub(crate) async fn run(
         grant: Grant::Own,
         locate: node.locate(&request.locate, request.poll_ms).await?,
         in_transit: in_transit(request.in_transit),
-        members: members.len() as u32,
+        members: members.end,
     };
     let answer = node.events.wish(wish, Cargo::Start(starts));
     let pid = match answer.await.map_err(|_| ending())? {
@@ -102,7 +113,8 @@ pub(crate) async fn run(
         Answer::Report(report) => return Err(node.unexpected(&report).into()),
         answer => return Err(out_of_place(&answer).into()),
     };
-    let first = ProcessEvent::Started { pid, node: node.name.clone(), new: false };
+    let members = members.end;
+    let first = ProcessEvent::Started { pid, node: node.name.clone(), new: false, members };
     Ok(node.tell(first, pid, request.attached))
 }
 
@@ -132,7 +144,21 @@ pub(crate) async fn logs(
     Ok(response)
 }
 
-fn start(code: Arc<Code>, program: &str, args: &[String], request: &RunRequest) -> Start {
+impl Start {
+    /// Not the first of its group.
+    fn be_another(&mut self) {
+        self.stdin = false;
+        self.info = Arc::new(Info { name: None, ..(*self.info).clone() });
+    }
+}
+
+fn start(
+    code: Arc<Code>,
+    program: &str,
+    args: &[String],
+    request: &RunRequest,
+    is_first: bool,
+) -> Start {
     let dir = |dir: &api::Dir| engine::Dir {
         host: PathBuf::from(&dir.host),
         guest: dir.guest.clone(),
@@ -147,14 +173,14 @@ fn start(code: Arc<Code>, program: &str, args: &[String], request: &RunRequest) 
     };
     let info = Info {
         program: program.to_owned(),
-        name: request.name.clone(),
+        name: request.name.clone().filter(|_| is_first),
         args: args.to_vec(),
         env: request.env.clone(),
         memory_max: request.memory_bytes_max,
         started_micros: u64::try_from(unix_now().as_micros()).unwrap_or(u64::MAX),
         ..Info::default()
     };
-    Start { code, setup, info, stdin: request.stdin }
+    Start { times: 1, code, setup, info: Arc::new(info), stdin: request.stdin && is_first }
 }
 
 impl Node {

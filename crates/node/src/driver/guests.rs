@@ -20,7 +20,7 @@ pub(crate) struct LifeHere(u64);
 /// A process that runs here.
 pub(crate) struct Guest {
     pub(crate) process: Process,
-    pub(crate) info: Info,
+    pub(crate) info: Arc<Info>,
     pub(crate) epoch: Epoch,
     /// Told when it has taken input.
     pub(crate) input_taken: Arc<Notify>,
@@ -107,7 +107,7 @@ impl Guests {
         pid: Pid,
         (life, epoch): (LifeHere, Epoch),
         process: Process,
-        info: Info,
+        info: Arc<Info>,
     ) {
         let guest = Guest {
             process,
@@ -194,7 +194,7 @@ impl Guest {
 
     /// Its info as it goes elsewhere.
     fn travelling(&self) -> Info {
-        Info { cpu: self.cpu(), moves: self.info.moves + 1, ..self.info.clone() }
+        Info { cpu: self.cpu(), moves: self.info.moves + 1, ..(*self.info).clone() }
     }
 }
 
@@ -279,7 +279,7 @@ impl Driver {
             self.guests.frozen.insert((pid, offer), Held { frozen, guest });
             self.feed(Input::Frozen { pid, offer });
         } else if guest.copying.is_some() {
-            let info = guest.info.clone();
+            let info = (*guest.info).clone();
             let life = guest.life;
             let section = copy_section(pid, guest.epoch, self.me.node);
             let papers = Papers { section, info, copy: true };

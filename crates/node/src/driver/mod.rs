@@ -51,7 +51,7 @@ pub(crate) struct Driver {
     pub(crate) logbook: Logbook,
     pub(crate) draining: bool,
     /// What is known of processes that were started or came by here.
-    pub(crate) known: HashMap<Pid, Info>,
+    pub(crate) known: HashMap<Pid, Arc<Info>>,
     /// The last move of processes that left here.
     pub(crate) last_moves: HashMap<Pid, api::MoveReport>,
     pub(crate) roster: Roster,
@@ -127,7 +127,7 @@ pub(crate) enum Event {
 pub(crate) enum Cargo {
     /// Nothing.
     None,
-    /// What to start, for each member of the group in order.
+    /// What to start, for the members of the group in order.
     Start(VecDeque<Start>),
     /// An image that becomes a new process.
     Copy(Box<Staged>, Info),
@@ -138,10 +138,13 @@ pub(crate) enum Cargo {
 }
 
 /// What to start.
+#[derive(Clone)]
 pub(crate) struct Start {
+    /// For so many members.
+    pub(crate) times: u32,
     pub(crate) code: Arc<Code>,
     pub(crate) setup: Setup,
-    pub(crate) info: Info,
+    pub(crate) info: Arc<Info>,
     /// Someone will feed its input; else it ends at once.
     pub(crate) stdin: bool,
 }

@@ -1,5 +1,8 @@
 //! What the machine puts out, done.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+
 use engine::{ImageWriter, Place};
 use protocol::{Input, Output};
 use tokio::sync::mpsc;
@@ -13,6 +16,11 @@ use crate::links::bulk::{CHUNKS_AHEAD, Outlet};
 
 impl Driver {
     pub(super) fn perform(&mut self, output: Output) {
+        if !matches!(output, Output::OpenLog { .. })
+            && let Err(error) = self.logbook.flush()
+        {
+            tracing::error!(%error, "which logs are open is not written down; it will be tried again");
+        }
         match output {
             Output::Send(to, message) => self.send(to, message),
             Output::Ask(ask, request) => self.ask(ask, request),
@@ -94,12 +102,14 @@ impl Driver {
         let place = Place { node: self.name.clone(), epoch: Epoch(0) };
         let (started, info, stdin) = if let Cargo::Start(members) = &mut pending.cargo {
             // One for each member, in the order of their indices.
-            let Some(Start { code, mut setup, info, stdin }) = members.pop_front() else { return };
+            let Some(Start { code, mut setup, info, stdin, .. }) = next_start(members) else {
+                return;
+            };
             setup.place = place;
             (self.engine.start(pid, &code, setup, sink), info, stdin)
         } else if let Cargo::Copy(staged, info) = std::mem::replace(&mut pending.cargo, Cargo::None)
         {
-            (staged.run(pid, place, false, sink), info, true)
+            (staged.run(pid, place, false, sink), Arc::new(info), true)
         } else {
             return;
         };
@@ -133,7 +143,7 @@ impl Driver {
         let place = Place { node: self.name.clone(), epoch };
         match staged.run(pid, place, held, sink) {
             Ok(process) => {
-                self.guests.insert(pid, (life, epoch), process, info);
+                self.guests.insert(pid, (life, epoch), process, Arc::new(info));
                 self.take_all_output(pid);
             }
             Err(error) => {
@@ -250,6 +260,16 @@ impl Driver {
             let _ = first_news.send(());
         }
     }
+}
+
+/// What the next member is started with.
+fn next_start(members: &mut VecDeque<Start>) -> Option<Start> {
+    let first = members.front_mut()?;
+    if first.times > 1 {
+        first.times -= 1;
+        return Some(first.clone());
+    }
+    members.pop_front()
 }
 
 /// Takes an image out piece by piece, until its end or until nobody takes it any more.

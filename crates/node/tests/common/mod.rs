@@ -153,6 +153,7 @@ impl Client {
             stub_missing: false,
             attached: true,
             stdin: false,
+            count: 1,
             others: Vec::new(),
             locate: api::Locate::default(),
             poll_ms: None,

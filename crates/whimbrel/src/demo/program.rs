@@ -142,6 +142,7 @@ impl Program {
             stub_missing: false,
             attached: true,
             stdin: false,
+            count: 1,
             others: Vec::new(),
             locate: api::Locate::default(),
             poll_ms: None,
@@ -153,7 +154,7 @@ impl Program {
 /// A step that takes a while, in words.
 pub(super) fn doing(node: &str, progress: &api::Progress) -> String {
     let counted = |count: u64| match progress.step {
-        Step::Compile => count.to_string(),
+        Step::Compile | Step::Leave => count.to_string(),
         Step::Fetch | Step::Transfer => human_bytes(count),
     };
     let done = match progress.total {
@@ -165,5 +166,6 @@ pub(super) fn doing(node: &str, progress: &api::Progress) -> String {
         Step::Compile => format!("  {node} compiles: {done} functions"),
         Step::Fetch => format!("  {node} fetches the code: {done}"),
         Step::Transfer => format!("  {node} receives the process: {done}"),
+        Step::Leave => format!("  {done} processes have left"),
     }
 }
