@@ -248,13 +248,6 @@ impl Cluster {
     }
 }
 
-/// The `whimbrel` binary, built beside this one.
-pub(crate) fn command() -> Result<PathBuf, String> {
-    let own = std::env::current_exe().map_err(|error| error.to_string())?;
-    let command = own.with_file_name("whimbrel");
-    if command.is_file() { Ok(command) } else { Err(format!("{} is not built", command.display())) }
-}
-
 impl Drop for Cluster {
     fn drop(&mut self) {
         for daemon in &mut self.daemons {
