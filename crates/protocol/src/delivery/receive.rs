@@ -393,6 +393,7 @@ mod tests {
             pieces: vec![Piece::Letter(Share::from(vec![0; 10]))],
             ask,
             got: None,
+            via: None,
         };
         Input::Receive(Envelope { from: peer(2), to: peer(1), message: Message::Mail(mail) })
     }
