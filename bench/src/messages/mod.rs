@@ -156,11 +156,10 @@ fn report(results: &Results) -> Result<Report, String> {
         if let Some(per_s) = per_s {
             report.push(format!("{name}-{size}-msgs-per-s"), per_s, "msgs/s");
         }
-        let trips: [(&str, fn(&Measured) -> f64); 2] =
-            [("p50", |one| one.p50_us), ("p99", |one| one.p99_us)];
-        for (share, of) in trips {
-            let time = median(measured.iter().map(of)).unwrap_or(f64::NAN);
-            report.push(format!("{name}-{size}-rtt-{share}-us"), time, "us");
+        let p50 = median(measured.iter().map(|one| one.p50_us));
+        let p99 = median(measured.iter().map(|one| one.p99_us));
+        for (share, time) in [("p50", p50), ("p99", p99)] {
+            report.push(format!("{name}-{size}-rtt-{share}-us"), time.unwrap_or(f64::NAN), "us");
         }
     }
     let rate = |name, size| {

@@ -169,6 +169,10 @@ pub enum Input {
 }
 
 /// What an operator can wish for.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are few of them, and each is soon taken apart"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// Start a group here. Answered by [`Output::Start`] and [`Report::Spawned`].

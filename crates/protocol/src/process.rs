@@ -108,6 +108,7 @@ pub(crate) enum From {
     File(Ticket),
 }
 
+#[expect(clippy::large_enum_variant, reason = "each grows to the largest before it goes")]
 #[derive(Debug)]
 pub(crate) enum Stage {
     /// The driver and the registry have been asked.

@@ -229,7 +229,7 @@ fn as_table(steady: &[Point], flips: &[Point], verdicts: &[Verdict]) -> String {
     for strategy in Strategy::FIXED {
         let _ = write!(out, " {:>16}", strategy.name());
     }
-    let _ = writeln!(out, " {:>8} {:>6}  {}", "adaptive", "excess", "best");
+    let _ = writeln!(out, " {:>8} {:>6}  best", "adaptive", "excess");
     for point in steady {
         let Place { correspondents, nodes } = point.place;
         let (ratio, _) = point.stretches[0];

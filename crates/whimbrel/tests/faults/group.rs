@@ -47,10 +47,10 @@ impl Stage {
             self.node(node).go_on();
         }
         let said = kill.map_or_else(|said| said, |kill| self.home.end(kill, &["kill"]));
+        self.home.end(wish, &["the wish"]);
         if said.code != 0 {
             return Err(format!("kill: {said:?}"));
         }
-        self.home.end(wish, &["the wish"]);
         for member in [self.pid.clone(), format!("{group}.1")] {
             let logs = self.begin(Heron, &["logs", "-f", &member]);
             let told = self.home.end(logs, &["logs"]);
