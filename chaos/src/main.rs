@@ -6,7 +6,7 @@
 //! end all that is broken is mended, the processes are told to stop, and everything has to arrive. Then `judge`, a
 //! program that knows none of this, reads the journals.
 //!
-//! The tasks of a run are [`groups`], [`moves`] and [`faults`]; [`network`] and [`cluster`] are what they act on.
+//! The tasks of a run are [`groups`], [`moves`] and [`faults`]; [`mod@network`] and [`cluster`] are what they act on.
 //! `docs/chaos.md` says what such a run shows, and what not.
 
 #![forbid(unsafe_code)]

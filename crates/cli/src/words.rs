@@ -7,6 +7,9 @@ use clap_complete::Shell;
 
 use crate::units;
 
+const LOCATE_HELP: &str = "How messages find the processes of the group when they move, a question of cost alone: \
+    directory, update, forwarding, mailbox[@NODE], mailbox-pull[@NODE], or whichever is cheapest: adaptive";
+
 /// Runs programs that move: a running WebAssembly program goes on, in mid-loop, on another machine.
 #[derive(Debug, Parser)]
 #[command(name = "whimbrel", version, about, max_term_width = 100)]
@@ -131,9 +134,8 @@ pub struct Run {
     /// The most memory it may have
     #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
     pub memory: Option<u64>,
-    /// How messages find the processes of the group when they move, a question of cost alone: directory, update,
-    /// forwarding, mailbox[@NODE], mailbox-pull[@NODE], or whichever is cheapest: adaptive
-    #[arg(long, value_name = "STRATEGY", default_value_t)]
+    /// How messages find the processes of the group when they move
+    #[arg(long, value_name = "STRATEGY", default_value_t, help = LOCATE_HELP)]
     pub locate: api::Locate,
     /// How often a mailbox that keeps messages is asked for them, in milliseconds
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=60_000))]
