@@ -68,6 +68,7 @@
 extern crate alloc;
 
 mod asks;
+pub mod balance;
 mod delivery;
 mod io;
 mod machine;
