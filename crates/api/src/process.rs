@@ -101,6 +101,10 @@ pub struct RunRequest {
     /// Where letters wait while they move.
     #[serde(default)]
     pub in_transit: InTransit,
+    /// The whole group ends when one of its processes fails: exits with another code than 0, traps, reaches a limit or
+    /// is killed.
+    #[serde(default)]
+    pub together: bool,
 }
 
 impl RunRequest {

@@ -87,6 +87,7 @@ pub(crate) async fn run(host: &dyn Host, at: &Choice, word: Run) -> Result<u8, E
             InTransit::SenderBlocks => api::InTransit::SenderBlocks,
             InTransit::NodeKeeps => api::InTransit::NodeKeeps,
         },
+        together: word.together,
     };
     let events = client.events(route::RUN, &route::RUN.fill(&[]), &request).await?;
     match word.detach {

@@ -108,10 +108,14 @@ Examples:
   whimbrel run -d --name web --memory 256M app.wasm
   whimbrel run --dir ./data::/data:ro --env LANG=C --on osprey app.wasm
   whimbrel run ping.wasm 100 '||' pong.wasm      a group of two
+  whimbrel run --together a.wasm '||' b.wasm     both end when one of them fails
   whimbrel run -d --count 10000 idle.wasm        a group of ten thousand
 
 Programs that `||` separates are one group: its members 0, 1, 2 in this order, which may send messages to each
 other. The first has standard input, and the name.
+
+With --together, one that exits with another code than 0, traps, reaches a limit or is killed takes all
+others of its group with it, wherever they are. What was lost with its node takes nobody.
 
 The exit code is the program's; 134 after a trap, 137 if it was killed or reached a limit.
 Ctrl-C ends the process; pressed twice, it leaves at once.")]
@@ -143,6 +147,9 @@ pub struct Run {
     /// Where messages wait that come to a process while it moves
     #[arg(long, value_name = "WHERE", default_value = "sender-keeps")]
     pub in_transit: InTransit,
+    /// End the whole group as soon as one of its processes fails
+    #[arg(long)]
+    pub together: bool,
     /// Let unknown WASI functions answer ENOSYS; a daemon must allow it too
     #[arg(long)]
     pub stub_missing: bool,

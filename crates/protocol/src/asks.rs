@@ -20,6 +20,8 @@ pub(crate) enum Purpose {
     /// Whether the record has moved on since the commit.
     Kept(Pid),
     Ended(Pid),
+    /// That its group ends with this process.
+    Fellows(Pid),
     Errand(Ticket),
     /// What has become of the processes whose output is kept here.
     Logs,
@@ -135,6 +137,7 @@ impl Machine {
             (Purpose::Logs, Reply::Locations(found)) => self.logs_located(&found),
             (Purpose::Find(pid), reply) => self.found(now, pid, &reply),
             (Purpose::Ended(pid), _) => self.end_recorded(now, pid),
+            (Purpose::Fellows(pid), _) => self.tell_end(now, pid),
             (Purpose::Name(ticket, pid), reply) => self.named(now, ticket, pid, &reply),
             (Purpose::Kill(ticket), reply) => self.killing(now, ticket, reply),
             (Purpose::Unname(..), _) => (),

@@ -187,6 +187,8 @@ pub enum Wish {
         locate: Locate,
         /// Where letters wait while they move.
         in_transit: InTransit,
+        /// Whether all of them end as soon as one fails.
+        together: bool,
         /// How many to start, as one group: indices 0, 1, 2 …, each answered by an
         /// [`Output::Start`], in this order. The name is the first one's.
         members: u32,

@@ -56,7 +56,7 @@ impl Machine {
         }
         let Some(process) = self.processes.get(&pid) else { return };
         let outbox = &process.outbox;
-        let ending = matches!(process.phase, Phase::Ending) && !outbox.end_acknowledged;
+        let ending = process.told && !outbox.end_acknowledged;
         let open = !outbox.is_empty() || outbox.announce || ending;
         if open && outbox.retry_at.is_none() {
             let at = self.later(now);
@@ -75,7 +75,7 @@ impl Machine {
         if unsent.is_empty() && outbox.announce {
             unsent.push((base, Stream::Out, Blob::default()));
         }
-        let ending = matches!(process.phase, Phase::Ending) && !outbox.end_acknowledged;
+        let ending = process.told && !outbox.end_acknowledged;
         let end = process.ended.clone().filter(|_| ending);
         let written = outbox.written();
         for (offset, stream, bytes) in unsent {
@@ -151,12 +151,30 @@ impl Machine {
         self.finish(now, pid, outcome);
     }
 
-    /// The process has ended here, for all to see.
+    /// The process has ended here. Those that end with it are recorded first: who has seen its end can
+    /// rely on theirs, even if this node is no more. Until then, it has not ended for anyone.
     pub(crate) fn finish(&mut self, now: Instant, pid: Pid, outcome: Outcome) {
         self.unask_swaps(pid);
         let Some(process) = self.processes.get_mut(&pid) else { return };
         process.phase = Phase::Ending;
-        process.ended = Some(outcome.clone());
+        let takes_others = process.together && outcome.is_failure();
+        process.ended = Some(outcome);
+        if takes_others && !self.killed(pid) && self.rules.keep(Rule::FellowsEnd) {
+            self.ask(now, Purpose::Fellows(pid), Request::KillGroup(pid.group));
+            if self.rules.keep(Rule::FellowsFirst) {
+                return;
+            }
+        }
+        self.tell_end(now, pid);
+    }
+
+    /// It has ended for all to see: at once, or when it is recorded that its group ends with it.
+    pub(crate) fn tell_end(&mut self, now: Instant, pid: Pid) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let Some(outcome) = process.ended.clone() else { return };
+        if core::mem::replace(&mut process.told, true) {
+            return;
+        }
         let name = process.name.take();
         self.mail_ends(now, pid, &outcome);
         let Some(process) = self.processes.get_mut(&pid) else { return };

@@ -85,6 +85,10 @@ rules! {
     OutputTravels = "output-travels",
     /// A node that knows that a group is killed runs nothing of it.
     KilledRunsNot = "killed-runs-nothing",
+    /// A group that ends together ends with its first member that fails.
+    FellowsEnd = "fellows-end",
+    /// That they end is recorded before the end of the one that failed is told.
+    FellowsFirst = "fellows-first",
     /// The record names the file only when the image in it is durable.
     FileThenRecord = "file-then-record",
     /// A thaw from a file asks the registry before anything runs.

@@ -75,6 +75,7 @@ pub(crate) struct Spawning {
     grant: Grant,
     locate: Locate,
     in_transit: InTransit,
+    together: bool,
     members: u32,
     since: Instant,
     pid: Option<Pid>,
@@ -93,7 +94,7 @@ impl Errands {
 impl Machine {
     pub(crate) fn wish(&mut self, now: Instant, ticket: Ticket, wish: Wish) {
         match wish {
-            Wish::Spawn { home, name, grant, locate, in_transit, members } => {
+            Wish::Spawn { home, name, grant, locate, in_transit, together, members } => {
                 self.errands.open.insert(ticket, Open::Here);
                 let pid = None;
                 self.spawning.push(Spawning {
@@ -103,6 +104,7 @@ impl Machine {
                     grant,
                     locate,
                     in_transit,
+                    together,
                     members,
                     since: now,
                     pid,
@@ -326,6 +328,7 @@ impl Machine {
         let Some(process) = self.processes.get_mut(&pid) else { return Taken::Elsewhere };
         match (&process.phase, errand) {
             (Phase::Kept(_), _) => Taken::Elsewhere,
+            (Phase::Ending, _) if !process.told => Taken::NotNow,
             (Phase::Ending, _) => {
                 let outcome = process.ended.clone().unwrap_or(wire::Outcome::Killed);
                 self.report(now, wisher, Report::Ended(outcome));
@@ -402,12 +405,15 @@ impl Machine {
     }
 
     fn spawn(&mut self, now: Instant, spawning: Spawning, pid: Pid) {
-        let Spawning { ticket, home, mut name, grant, locate, in_transit, members, .. } = spawning;
+        let Spawning {
+            ticket, home, mut name, grant, locate, in_transit, together, members, ..
+        } = spawning;
         let members: Vec<_> = (0..members.max(1)).map(|index| Pid { index, ..pid }).collect();
         // All of them are here before the first one runs, and can be sent to.
         for member in &members {
             let mut process = Process::new(home);
             process.name = name.take();
+            process.together = together;
             process.delivery.grant = grant.clone();
             process.delivery.locate = locate;
             process.delivery.in_transit = in_transit;

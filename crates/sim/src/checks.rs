@@ -24,6 +24,11 @@ pub(crate) struct Truth {
     pub(crate) lost: BTreeSet<Pid>,
     /// Somebody wished them killed: a survivor may have an image, and may not run it.
     pub(crate) doomed: BTreeSet<GroupId>,
+    /// The wishes that have started groups, and those of them whose groups end with their first member that fails.
+    pub(crate) started: BTreeMap<GroupId, Ticket>,
+    pub(crate) together: BTreeSet<Ticket>,
+    /// Those of them of which a member's failure was told.
+    pub(crate) failed: BTreeMap<GroupId, Pid>,
     /// Reported killed, one by one or as a group.
     pub(crate) dead: BTreeSet<Pid>,
     pub(crate) dead_groups: BTreeSet<GroupId>,
@@ -42,6 +47,13 @@ pub(crate) struct Truth {
     pub(crate) quiet: bool,
     pub(crate) moves: u64,
     pub(crate) faults: u64,
+}
+
+impl Truth {
+    /// Whether the group of this process ends with its first member that fails.
+    pub(crate) fn end_together(&self, pid: Pid) -> bool {
+        self.started.get(&pid.group).is_some_and(|ticket| self.together.contains(ticket))
+    }
 }
 
 impl World {
@@ -119,6 +131,12 @@ impl World {
             self.fail(format!("the end of {pid} is told before its last words"));
         }
         self.truth.ended.insert(pid, outcome.clone());
+        // Who is lost with its node takes nobody.
+        let lost = matches!(outcome, Outcome::Lost(_));
+        if self.truth.end_together(pid) && outcome.is_failure() && !lost {
+            self.truth.failed.insert(pid.group, pid);
+            self.marks.mark("a group ends together");
+        }
     }
 
     /// A source lets an image go only on a word that it runs elsewhere.
@@ -253,6 +271,9 @@ impl World {
         let running = self.running(pid);
         let mut logs = self.nodes.iter().filter(|n| n.machine.is_some());
         if let [node] = running[..] {
+            if let Some(failed) = self.truth.failed.get(&pid.group) {
+                return Some(format!("{pid} runs, though its group was to end with {failed}"));
+            }
             let guest = &self.nodes[node].guests[&pid];
             if guest.held {
                 return Some(format!("{pid} still holds its effects back"));

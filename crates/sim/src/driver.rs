@@ -37,7 +37,12 @@ impl World {
                     Message::Forget { .. } => self.marks.mark("a forwarder collected"),
                     _ => (),
                 }
+                let of_failure = self.is_of_failure(&message);
                 self.send(node, to, message);
+                if of_failure && 0 < self.faults.crash && self.rng.chance(60) {
+                    self.marks.mark("fault: crash when a failure is told");
+                    self.crash(node);
+                }
             }
             Output::Ask(ask, request) => {
                 let home = self.peer(0);
@@ -45,7 +50,8 @@ impl World {
             }
             Output::Report(ticket, report) => self.reported(ticket, &report),
             Output::Step(_, step) => self.strike(node, step),
-            Output::Start(_, pid) => {
+            Output::Start(ticket, pid) => {
+                self.truth.started.insert(pid.group, ticket);
                 self.truth.born.push(pid);
                 self.nodes[node].guests.insert(pid, Guest::new());
                 self.goes(node, pid);
@@ -160,6 +166,16 @@ impl World {
             }
             Output::Silent { pid, of, silent } => self.news_of_silence(node, pid, of, silent),
             Output::OutputRoom(_) | Output::SendRoom(_) | Output::Members => (),
+        }
+    }
+
+    /// Whether it tells of the end of a process with which its group ends.
+    fn is_of_failure(&self, message: &Message) -> bool {
+        match message {
+            Message::Ended { pid, outcome, .. } => {
+                outcome.is_failure() && self.truth.end_together(*pid)
+            }
+            _ => false,
         }
     }
 
@@ -344,11 +360,19 @@ impl World {
         }
         if self.rng.below(1_000) < 2 && self.lives(life) {
             self.guest_ends(node, pid);
+            self.may_take_others(pid);
             let outcome = Outcome::Code(3);
             return self.feed(node, Input::Ended { pid, outcome });
         }
         let after = Span::micros(20_000 + self.rng.below(400_000));
         self.schedule(after, Event::Guest { life, pid });
+    }
+
+    /// A process fails, or will perhaps: if its group ends with it, no survivor has to run any of it.
+    fn may_take_others(&mut self, pid: Pid) {
+        if self.truth.end_together(pid) {
+            self.truth.doomed.insert(pid.group);
+        }
     }
 
     fn guest_ends(&mut self, node: usize, pid: Pid) {
@@ -420,8 +444,16 @@ impl World {
                 1 => InTransit::SenderBlocks,
                 _ => InTransit::NodeKeeps,
             };
-            let members = 1 + self.rng.below(3).saturating_sub(1) as u32;
-            self.wish(node, Wish::Spawn { home, name: None, grant, locate, in_transit, members });
+            let together = self.rng.chance(30);
+            // To end together takes two.
+            let members = 1 + u32::from(together).max(self.rng.below(3).saturating_sub(1) as u32);
+            let ticket = self.wish(
+                node,
+                Wish::Spawn { home, name: None, grant, locate, in_transit, together, members },
+            );
+            if together {
+                self.truth.together.insert(ticket);
+            }
             return;
         }
         let born = self.truth.born.len() as u64;
@@ -442,6 +474,7 @@ impl World {
             WishFor::Kill => {
                 let ticket = self.wish(node, Wish::Errand(pid, wire::Errand::Kill));
                 self.truth.about.insert(ticket, pid);
+                self.may_take_others(pid);
             }
             WishFor::KillGroup => {
                 self.truth.doomed.insert(pid.group);

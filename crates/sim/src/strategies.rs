@@ -175,6 +175,7 @@ impl Stage {
             grant: Grant::Own,
             locate: strategy.locate(),
             in_transit: InTransit::default(),
+            together: false,
             members: 1 + place.correspondents,
         };
         stage.world.wish(START, wish);

@@ -89,6 +89,14 @@ pub enum Outcome {
     Lost(Peer),
 }
 
+impl Outcome {
+    /// Whether it did not end as it should: only an exit with code 0 is success.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        *self != Self::Code(0)
+    }
+}
+
 /// What the registry is asked. The asker is known from the link.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Request {

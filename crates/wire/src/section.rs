@@ -22,6 +22,8 @@ pub struct Section {
     pub home: NodeId,
     /// Its name, if it has one.
     pub name: Option<String>,
+    /// Whether its group ends with it, should it fail.
+    pub together: bool,
     /// How much output the home has acknowledged.
     pub acknowledged: u64,
     /// The output that it has not, in order.

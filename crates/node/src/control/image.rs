@@ -145,6 +145,7 @@ pub(crate) async fn thaw(
         grant: wire::Grant::Own,
         locate: wire::Locate::default(),
         in_transit: wire::InTransit::default(),
+        together: false,
         members: 1,
     };
     let answer = node.events.wish(wish, Cargo::Copy(Box::new(staged), info));

@@ -105,6 +105,7 @@ pub(crate) async fn run(
         grant: Grant::Own,
         locate: node.locate(&request.locate, request.poll_ms).await?,
         in_transit: in_transit(request.in_transit),
+        together: request.together,
         members: members.end,
     };
     let answer = node.events.wish(wish, Cargo::Start(starts));

@@ -325,6 +325,7 @@ fn copy_section(pid: Pid, epoch: Epoch, home: NodeId) -> Section {
         epoch,
         home,
         name: None,
+        together: false,
         acknowledged: 0,
         output: Vec::new(),
         letters: wire::Letters::default(),

@@ -158,6 +158,7 @@ impl Client {
             locate: api::Locate::default(),
             poll_ms: None,
             in_transit: api::InTransit::default(),
+            together: false,
         };
         change(&mut request);
         let body = serde_json::to_vec(&request).unwrap();

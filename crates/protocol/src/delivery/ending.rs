@@ -42,7 +42,7 @@ impl Machine {
 
     /// Tells a correspondent of a process that has ended here.
     pub(super) fn answer_ended(&mut self, peer: Peer, pid: Pid, other: Pid) {
-        let Some(process) = self.processes.get(&pid) else { return };
+        let Some(process) = self.processes.get(&pid).filter(|process| process.told) else { return };
         let Some(outcome) = &process.ended else { return };
         let (life, reason) = (process.delivery.life, Reason::from(outcome));
         let sent = process.delivery.pairs.get(&other).map_or(0, |pair| pair.out.next);

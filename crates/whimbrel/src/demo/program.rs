@@ -147,6 +147,7 @@ impl Program {
             locate: api::Locate::default(),
             poll_ms: None,
             in_transit: api::InTransit::default(),
+            together: false,
         }
     }
 }
