@@ -144,6 +144,9 @@ fn request(run: &Run, locate: Locate) -> RunRequest {
         locate,
         poll_ms: None,
         in_transit: api::InTransit::default(),
+        together: false,
+        allow_send: Vec::new(),
+        trace: false,
     }
 }
 

@@ -25,6 +25,7 @@
 mod bytes;
 mod cluster;
 mod error;
+mod events;
 mod image;
 mod locate;
 mod movement;
@@ -40,6 +41,9 @@ pub use cluster::{
     StopRequest, TokenReply, TokenRequest, VersionReply,
 };
 pub use error::{Error, ErrorCode};
+pub use events::{
+    Cause, Event, EventKind, EventsLine, EventsQuery, Side, TraceReply, TraceRequest,
+};
 pub use image::{FreezeRequest, FrozenReply, ImageReport, ImageSection, StackFrame, ThawQuery};
 pub use locate::{Adapting, InTransit, Locate, NoSuchWay, Weighed};
 pub use movement::{DrainEvent, DrainItem, DrainRequest, MoveEvent, MoveReport, MoveRequest};

@@ -105,6 +105,12 @@ pub struct RunRequest {
     /// is killed.
     #[serde(default)]
     pub together: bool,
+    /// To which other groups its processes may send: by id, by the name of a process, or `*` for all.
+    #[serde(default)]
+    pub allow_send: Vec<String>,
+    /// What becomes of the group's messages is recorded from the beginning.
+    #[serde(default)]
+    pub trace: bool,
 }
 
 impl RunRequest {

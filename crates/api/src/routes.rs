@@ -125,8 +125,13 @@ pub mod route {
     /// [`crate::VersionReply`].
     pub const VERSION: Route = Route::get("/v1/version");
 
+    /// [`crate::EventsQuery`]; a stream of [`crate::EventsLine`].
+    pub const EVENTS: Route = Route::get("/v1/events");
+    /// [`crate::TraceRequest`]; [`crate::TraceReply`].
+    pub const TRACE: Route = Route::post("/v1/trace");
+
     /// Every route, for the test that all are served.
-    pub const ALL: [Route; 19] = [
+    pub const ALL: [Route; 21] = [
         UPLOAD,
         RUN,
         PS,
@@ -146,6 +151,8 @@ pub mod route {
         STATUS,
         STOP,
         VERSION,
+        EVENTS,
+        TRACE,
     ];
 }
 

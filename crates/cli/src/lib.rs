@@ -26,6 +26,7 @@ mod report;
 mod run;
 mod say;
 mod table;
+mod trace;
 mod units;
 mod words;
 
@@ -93,6 +94,8 @@ async fn word(host: &dyn Host, words: Words) -> Result<u8, api::Error> {
         Word::Thaw(word) => run::thaw(host, &at, word).await,
         Word::Image { word } => image::image(host, word),
         Word::Transform(word) => image::transform(host, word),
+        Word::Events(word) => trace::events(&at, word).await,
+        Word::Trace(word) => trace::trace(&at, word).await,
         Word::Nodes(word) => list::nodes(&at, word).await,
         Word::Node { word } => daemon::node(&at, word).await,
         Word::Token { word: words::TokenWord::Create(word) } => daemon::token(&at, word).await,

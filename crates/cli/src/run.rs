@@ -88,6 +88,8 @@ pub(crate) async fn run(host: &dyn Host, at: &Choice, word: Run) -> Result<u8, E
             InTransit::NodeKeeps => api::InTransit::NodeKeeps,
         },
         together: word.together,
+        allow_send: word.allow_send,
+        trace: word.trace,
     };
     let events = client.events(route::RUN, &route::RUN.fill(&[]), &request).await?;
     match word.detach {

@@ -59,6 +59,10 @@ pub enum Word {
     },
     /// Make a program freezable, as `run` does by itself
     Transform(Transform),
+    /// Show what happens: moves, decisions, members; of traced groups each message
+    Events(Events),
+    /// Draw what happens in a group as a sequence diagram
+    Trace(Trace),
     /// List the members of the cluster
     Nodes(Nodes),
     /// Start, stop, show and forget daemons
@@ -110,6 +114,7 @@ Examples:
   whimbrel run ping.wasm 100 '||' pong.wasm      a group of two
   whimbrel run --together a.wasm '||' b.wasm     both end when one of them fails
   whimbrel run -d --count 10000 idle.wasm        a group of ten thousand
+  whimbrel run --allow-send web client.wasm      it may send to the group of `web`
 
 Programs that `||` separates are one group: its members 0, 1, 2 in this order, which may send messages to each
 other. The first has standard input, and the name.
@@ -150,6 +155,12 @@ pub struct Run {
     /// End the whole group as soon as one of its processes fails
     #[arg(long)]
     pub together: bool,
+    /// Let its processes send to another group: by its id, the name of a process in it, or all of them
+    #[arg(long, value_name = "NAME|GROUP|*")]
+    pub allow_send: Vec<String>,
+    /// Record what becomes of the group's messages, for `whimbrel events` and `whimbrel trace`
+    #[arg(long)]
+    pub trace: bool,
     /// Let unknown WASI functions answer ENOSYS; a daemon must allow it too
     #[arg(long)]
     pub stub_missing: bool,
@@ -346,6 +357,63 @@ pub struct Transform {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  whimbrel events                     what the nodes remember, in the order of causes
+  whimbrel events -f k3x9             a group's, and what comes
+  whimbrel events --on osprey -o json
+
+Each node remembers moves, decisions of adaptive processes, beginnings and ends of processes, and members. Of messages it
+remembers those of groups that are traced: `whimbrel trace GROUP`, or `whimbrel run --trace`.")]
+pub struct Events {
+    /// Go on with what happens from now on
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Those of one node
+    #[arg(long, value_name = "NODE")]
+    pub on: Option<String>,
+    /// Those of a process or a group: an id, the beginning of one, or a name
+    #[arg(value_name = "PID|GROUP")]
+    pub of: Option<String>,
+    #[command(flatten)]
+    pub printing: Printing,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel trace k3x9                 what is remembered of the group, as text
+  whimbrel trace k3x9 --follow        and what comes
+  whimbrel trace k3x9 --svg a.svg     as a picture
+  whimbrel trace k3x9 --off           record its messages no longer
+
+From the first `trace` on, every node records what becomes of the group's messages; `run --trace` begins with the
+group. What a message has caused stands below it, whatever the clocks of the nodes say.")]
+pub struct Trace {
+    /// Go on with what happens from now on
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Write the diagram to this file; with `--follow`, again and again
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Show acknowledgements and every step, too
+    #[arg(long)]
+    pub all: bool,
+    /// How many rows to draw: the last ones
+    #[arg(long, value_name = "N", default_value_t = 400,
+          value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub last: u32,
+    /// Record its messages no longer
+    #[arg(long, conflicts_with_all = ["follow", "svg"])]
+    pub off: bool,
+    /// The group: its id, the beginning of one, or the name of a process in it
+    #[arg(value_name = "GROUP")]
+    pub group: String,
+    #[command(flatten)]
+    pub printing: Printing,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
   whimbrel nodes
   whimbrel nodes -o json")]
 pub struct Nodes {
@@ -525,6 +593,8 @@ impl Words {
             Word::Drain(word) => word.printing,
             Word::Kill(word) => word.printing,
             Word::Image { word: ImageWord::Show { printing, .. } } => *printing,
+            Word::Events(word) => word.printing,
+            Word::Trace(word) => word.printing,
             Word::Nodes(word) => word.printing,
             Word::Node { word } => match word {
                 NodeWord::Start(word) => word.printing,

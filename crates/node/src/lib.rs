@@ -28,6 +28,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod chronicle;
 mod clock;
 mod codes;
 mod control;

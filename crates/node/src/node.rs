@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use wire::{ClusterId, Incarnation, NodeId, Peer, Reply};
 
+use crate::chronicle::Chronicle;
 use crate::clock::Clock;
 use crate::codes::Codes;
 use crate::control::{self, Caller};
@@ -403,6 +404,7 @@ async fn assemble(
     let caller = Caller::new(place.others.is_some().then(|| dialer.clone()));
     let codes = Codes::new(engine.clone(), caller.clone());
     let logbook = Logbook::new(dir.file("logs"));
+    let chronicle = Chronicle::default();
     let (stop, _) = watch::channel(false);
 
     let mut seed = [0; 8];
@@ -435,6 +437,7 @@ async fn assemble(
             codes: codes.clone(),
             halts: config.halts.clone(),
             elsewhere: tokio::runtime::Handle::current(),
+            chronicle: chronicle.clone(),
         },
         events.clone(),
     );
@@ -461,6 +464,7 @@ async fn assemble(
         codes,
         roster,
         logbook,
+        chronicle,
         registry: place.registry.0,
         home: place.home.clone(),
         certifier: certifier.map(Arc::new),

@@ -10,6 +10,8 @@ use wire::{
     Offer, Outcome, Peer, Pid, Reason, Refusal, Report, Request, Section, Share, Stream, Ticket,
 };
 
+use crate::Note;
+
 /// Everything that can happen to a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
@@ -220,6 +222,8 @@ pub enum Output {
     /// A step of a move has just been made: what makes it true has been put out, what follows has
     /// not. A driver that halts here shows a test exactly this moment.
     Step(Pid, Step),
+    /// Something that whoever watches may want to know. Nothing follows from it.
+    Note(Note),
 
     /// Start the guest of this ticket under this id.
     Start(Ticket, Pid),
@@ -523,6 +527,7 @@ impl fmt::Display for Output {
             Self::Ask(ask, request) => write!(f, "ask({} {request})", ask.0),
             Self::Report(ticket, report) => write!(f, "report({} {report:?})", ticket.0),
             Self::Step(pid, step) => write!(f, "step({pid} {step})"),
+            Self::Note(note) => write!(f, "note({note:?})"),
             Self::Start(ticket, pid) => write!(f, "start({} {pid})", ticket.0),
             Self::Describe(pid, offer) => write!(f, "describe({pid} {offer})"),
             Self::Freeze(pid, offer) => write!(f, "freeze({pid} {offer})"),

@@ -21,6 +21,7 @@
 //! | `Ask(ask, request)` | sends `Message::Ask` to the registry's home, or asks its own `Registry` | `Receive` of `Message::Answer`, or nothing |
 //! | `Report(ticket, report)` | tells whoever wished | nothing |
 //! | `Step(pid, step)` | logs it; halts there if told to | nothing |
+//! | `Note(note)` | shows it to whoever watches | nothing |
 //! | `Start(ticket, pid)` | starts the ticket's guest | later `Wrote`, `Ended` |
 //! | `Describe(pid, offer)` | collects code hash, memory, directories | `Described` |
 //! | `Prepare {..}` | reserves room, fetches code, checks directories, in its own time | `Prepared` or `NotPrepared` |
@@ -84,6 +85,7 @@ mod target;
 #[cfg(test)]
 mod testing;
 mod time;
+mod traced;
 mod wishes;
 
 pub use delivery::{MaySend, Unsendable, cost};
@@ -93,3 +95,4 @@ pub use registry::{BLOCK_GROUPS, LEASE, Registry};
 pub use rng::Rng;
 pub use rules::{Rule, Rules};
 pub use time::{Instant, Span};
+pub use traced::{LetterId, Note, TRACED_MAX};

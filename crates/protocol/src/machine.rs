@@ -67,6 +67,8 @@ pub struct Machine {
     /// Group ids that may be given away: first to last, in blocks.
     pub(crate) ids: VecDeque<(GroupId, GroupId)>,
     pub(crate) spawning: Vec<Spawning>,
+    /// Groups whose letters are noted.
+    pub(crate) traced: BTreeSet<GroupId>,
 }
 
 /// What a timer is about. One that comes early, late or twice does no harm: whoever it wakes looks
@@ -166,6 +168,7 @@ impl Machine {
             errands: Errands::default(),
             ids: VecDeque::new(),
             spawning: Vec::new(),
+            traced: BTreeSet::new(),
         };
         machine.say_first_word(now);
         machine
@@ -200,6 +203,7 @@ impl Machine {
     fn receive_local(&mut self, now: Instant) {
         let me = self.config.me;
         while let Some(message) = self.local.pop_front() {
+            self.note_within(&message);
             self.receive(now, me, message);
         }
     }
@@ -232,6 +236,13 @@ impl Machine {
     #[must_use]
     pub fn registry_heard(&self, now: Instant) -> Option<Span> {
         self.heard.map(|at| now - at)
+    }
+
+    /// The newest offer of a process that is here, or on its way here.
+    #[must_use]
+    pub fn offer(&self, pid: Pid) -> Option<Offer> {
+        let here = self.processes.get(&pid).map(|process| process.offer);
+        here.or_else(|| self.incoming.get(&pid).map(|incoming| incoming.offer))
     }
 
     /// Takes no more processes from others, so that it can be emptied.

@@ -20,6 +20,8 @@ pub(crate) struct Truth {
     pub(crate) last_words: BTreeMap<Pid, Vec<u8>>,
     /// How many letters it had sent to each.
     pub(crate) last_sent: BTreeMap<Pid, BTreeMap<Pid, u64>>,
+    /// Letters that were noted as delivered: sender, receiver, life, number.
+    pub(crate) noted: BTreeSet<(Pid, Pid, wire::Life, u64)>,
     /// No survivor held a valid image after some crash.
     pub(crate) lost: BTreeSet<Pid>,
     /// Somebody wished them killed: a survivor may have an image, and may not run it.

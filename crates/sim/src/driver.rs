@@ -1,6 +1,6 @@
 //! The modelled driver: what a node's daemon, its guests and its bulk links do with outputs.
 
-use protocol::{Input, Output, Span, Step, Wish};
+use protocol::{Input, Note, Output, Span, Step, Wish};
 use wire::{
     Blob, Grant, InTransit, Locate, Message, Outcome, Peer, Pid, Refusal, Report, Section, Stream,
 };
@@ -53,6 +53,7 @@ impl World {
             Output::Start(ticket, pid) => {
                 self.truth.started.insert(pid.group, ticket);
                 self.truth.born.push(pid);
+                self.trace(pid.group);
                 self.nodes[node].guests.insert(pid, Guest::new());
                 self.goes(node, pid);
             }
@@ -166,6 +167,32 @@ impl World {
             }
             Output::Silent { pid, of, silent } => self.news_of_silence(node, pid, of, silent),
             Output::OutputRoom(_) | Output::SendRoom(_) | Output::Members => (),
+            Output::Note(note) => self.noted(&note),
+        }
+    }
+
+    /// Has the letters of a group noted on every node that is up, as an operator would: not on those that start later.
+    fn trace(&mut self, group: wire::GroupId) {
+        for node in &mut self.nodes {
+            if let Some(machine) = &mut node.machine {
+                machine.trace(group, true);
+            }
+        }
+    }
+
+    /// What is told of letters must be true as well: each is delivered once, under its own number.
+    fn noted(&mut self, note: &Note) {
+        match note {
+            Note::Delivered { letter, .. } => {
+                self.marks.mark("a delivery noted");
+                if !self.truth.noted.insert((letter.from, letter.to, letter.life, letter.first)) {
+                    self.fail(format!("{letter:?} was noted as delivered twice"));
+                }
+            }
+            Note::NotTaken { held: true, .. } => self.marks.mark("an early letter noted"),
+            Note::NotTaken { held: false, .. } => self.marks.mark("a letter turned away noted"),
+            Note::Within(_) => self.marks.mark("a message within a node noted"),
+            Note::Sent { .. } | Note::Decided { .. } => (),
         }
     }
 

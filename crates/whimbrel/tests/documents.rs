@@ -105,13 +105,13 @@ fn the_commands_that_are_shown_work() {
 #[test]
 fn the_demonstration_works() {
     let machine = Machine::new("heron", &[]);
-    let out = machine.check("demo --bundled --every 50 --digits 2000", 0);
+    let out = machine.check("demo --bundled --every 50 --digits 8000", 0);
     assert!(out.contains("the output is the same, byte for byte"), "{out}");
 }
 
 /// Each row of the command's table, and what is typed for it: on heron, with the exit code.
 /// `PID` is a process that runs, `IMAGE` a file that none has been frozen into yet.
-const WORDS: [(&str, &[(&str, i32)]); 13] = [
+const WORDS: [(&str, &[(&str, i32)]); 15] = [
     (
         "run PROG [ARGS] ['||' PROG [ARGS]]…",
         &[
@@ -150,6 +150,20 @@ const WORDS: [(&str, &[(&str, i32)]); 13] = [
             ("thaw -d web.image", 0),
             ("thaw -d copy.image", 0),
             ("thaw -d app.wasm", 65),
+        ],
+    ),
+    (
+        "events [-f] [PID|GROUP]",
+        &[("events", 0), ("events web -o json", 0), ("events --on osprey", 0), ("events zzzz", 67)],
+    ),
+    (
+        "trace GROUP",
+        &[
+            ("trace web", 0),
+            ("trace web --svg web.svg", 0),
+            ("trace web -o json --all", 0),
+            ("trace web --off", 0),
+            ("trace nobody", 67),
         ],
     ),
     ("image show FILE", &[("image show web.image", 0), ("image show app.wasm", 65)]),

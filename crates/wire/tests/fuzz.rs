@@ -39,6 +39,7 @@ fn empty_section() -> Section {
         epoch: Epoch(1),
         home: NodeId(1),
         name: None,
+        together: true,
         acknowledged: 0,
         output: vec![],
         letters: Letters::default(),

@@ -8,6 +8,7 @@ mod answer;
 mod caller;
 mod cluster;
 mod drain;
+mod events;
 mod find;
 mod image;
 mod internal;
@@ -34,6 +35,7 @@ use wire::{ClusterId, NodeId, Peer, Pid};
 pub(crate) use answer::{Answered, json, of_registry};
 pub(crate) use caller::Caller;
 
+use crate::chronicle::Chronicle;
 use crate::codes::Codes;
 use crate::driver::Events;
 use crate::home::Home;
@@ -55,6 +57,7 @@ pub(crate) struct Node {
     pub(crate) codes: Codes,
     pub(crate) roster: Roster,
     pub(crate) logbook: Logbook,
+    pub(crate) chronicle: Chronicle,
     pub(crate) registry: NodeId,
     pub(crate) home: Option<Home>,
     /// Lets nodes in; on the registry's home only.
@@ -71,7 +74,7 @@ pub(crate) type Shared = Arc<Node>;
 
 /// Everything that the operator may ask.
 pub(crate) fn operators(node: Shared) -> Router {
-    let routes: [(api::Route, MethodRouter<Shared>); 19] = [
+    let routes: [(api::Route, MethodRouter<Shared>); 21] = [
         (route::UPLOAD, method(route::UPLOAD, run::upload)),
         (route::RUN, method(route::RUN, run::run)),
         (route::PS, method(route::PS, list::ps)),
@@ -91,6 +94,8 @@ pub(crate) fn operators(node: Shared) -> Router {
         (route::STATUS, method(route::STATUS, cluster::status)),
         (route::STOP, method(route::STOP, cluster::stop)),
         (route::VERSION, method(route::VERSION, cluster::version)),
+        (route::EVENTS, method(route::EVENTS, events::stream)),
+        (route::TRACE, method(route::TRACE, events::trace)),
     ];
     let router = routes
         .into_iter()

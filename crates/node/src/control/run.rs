@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use api::{
-    Error, ErrorCode, LogsQuery, ProcessEvent, ProgramEvent, Progress, RunRequest, Step, Stream,
+    Error, ErrorCode, LogsQuery, ProcessEvent, ProgramEvent, Progress, Reference, RunRequest, Step,
+    Stream,
 };
 use axum::Json;
 use axum::body::Body;
@@ -28,6 +29,9 @@ use crate::papers::Info;
 
 /// The most programs that one request starts, each of which may be started many times.
 const PROGRAMS_MAX: usize = 1024;
+
+/// The most groups that a process may be allowed to send to, all apart: each send looks through them.
+const GRANTS_MAX: usize = 64;
 
 /// The longest program that is taken.
 const PROGRAM_BYTES_MAX: usize = 512 << 20;
@@ -83,11 +87,13 @@ pub(crate) async fn run(
         let message = format!("a group starts with at most {} members", engine::MEMBERS_MAX);
         return Err(Error::new(ErrorCode::InvalidRequest, message).into());
     }
+    let grant = node.grant(asker, &request.allow_send).await?;
     let mut starts = VecDeque::new();
     for (index, (program, program_name, args)) in all.into_iter().enumerate() {
         let code = node.code(asker, program).await?;
         let mut start = start(code, program_name, args, &request, index == 0);
         start.setup.members = members.clone();
+        start.setup.grant = grant.clone();
         let times = if index == last { request.count.max(1) } else { 1 };
         if index == 0 && times > 1 {
             // Input and name are the first one's alone.
@@ -102,7 +108,7 @@ pub(crate) async fn run(
     let wish = Wish::Spawn {
         home: node.me.node,
         name: request.name.clone(),
-        grant: Grant::Own,
+        grant,
         locate: node.locate(&request.locate, request.poll_ms).await?,
         in_transit: in_transit(request.in_transit),
         together: request.together,
@@ -114,6 +120,9 @@ pub(crate) async fn run(
         Answer::Report(report) => return Err(node.unexpected(&report).into()),
         answer => return Err(out_of_place(&answer).into()),
     };
+    if request.trace {
+        node.trace_elsewhere(pid.group, true).await;
+    }
     let members = members.end;
     let first = ProcessEvent::Started { pid, node: node.name.clone(), new: false, members };
     Ok(node.tell(first, pid, request.attached))
@@ -181,10 +190,32 @@ fn start(
         started_micros: u64::try_from(unix_now().as_micros()).unwrap_or(u64::MAX),
         ..Info::default()
     };
-    Start { times: 1, code, setup, info: Arc::new(info), stdin: request.stdin && is_first }
+    let stdin = request.stdin && is_first;
+    Start { times: 1, code, setup, info: Arc::new(info), stdin, trace: request.trace }
 }
 
 impl Node {
+    /// To which groups a process may send, as an operator says it.
+    async fn grant(&self, asker: Asker, allowed: &[String]) -> Result<Grant, Error> {
+        if allowed.iter().any(|text| text == "*") {
+            return Ok(Grant::All);
+        }
+        if GRANTS_MAX < allowed.len() {
+            let message =
+                format!("a process may be allowed to send to at most {GRANTS_MAX} groups");
+            return Err(Error::new(ErrorCode::InvalidRequest, message)
+                .with_hint("`--allow-send '*'` lets it send to all"));
+        }
+        let mut groups = Vec::new();
+        for text in allowed {
+            groups.push(match self.find(asker, text).await?.reference {
+                Reference::Process(pid) => pid.group,
+                Reference::Group(group) => group,
+            });
+        }
+        Ok(if groups.is_empty() { Grant::Own } else { Grant::Groups(groups) })
+    }
+
     /// A program that was uploaded here, or to a member.
     async fn code(&self, asker: Asker, hash: CodeHash) -> Result<Arc<Code>, Error> {
         if let Some(code) = self.code_here(hash).await? {

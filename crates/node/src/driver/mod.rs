@@ -10,8 +10,9 @@ mod guests;
 mod mail;
 mod outputs;
 mod prepare;
+mod told;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use wire::{Envelope, NodeId, Offer, Peer, Pid, Report, Ticket};
 pub(crate) use arrivals::{Arrivals, Attempt, Landing};
 pub(crate) use guests::Guests;
 
+use crate::chronicle::Chronicle;
 use crate::clock::Clock;
 use crate::codes::Codes;
 use crate::halts::Halts;
@@ -74,6 +76,9 @@ pub(crate) struct Driver {
     halted: Option<Step>,
     expelled: bool,
     gathered: mail::Gathered,
+    chronicle: Chronicle,
+    /// Processes whose last word to a mailbox was a question for letters.
+    polled: HashSet<Pid>,
     /// Where that is done which takes a while: this thread is for letters.
     elsewhere: Handle,
 }
@@ -96,6 +101,7 @@ pub(crate) struct Parts {
     pub(crate) first_news: oneshot::Sender<()>,
     pub(crate) halts: Option<Halts>,
     pub(crate) elsewhere: Handle,
+    pub(crate) chronicle: Chronicle,
 }
 
 /// Reaches the driver from anywhere.
@@ -147,6 +153,8 @@ pub(crate) struct Start {
     pub(crate) info: Arc<Info>,
     /// Someone will feed its input; else it ends at once.
     pub(crate) stdin: bool,
+    /// What becomes of its group's messages is recorded from its beginning.
+    pub(crate) trace: bool,
 }
 
 /// Where an image goes that is to be a file. An empty chunk says that it is whole.
@@ -227,6 +235,8 @@ impl Driver {
             halted: None,
             expelled: false,
             gathered: mail::Gathered::default(),
+            chronicle: parts.chronicle,
+            polled: HashSet::new(),
             elsewhere: parts.elsewhere,
         }
     }
@@ -313,9 +323,11 @@ impl Driver {
                 if !matches!(output, protocol::Output::Inbox { .. }) {
                     self.put_in_inbox();
                 }
+                self.tell_output(&output);
                 self.perform(output);
             } else if let Some(input) = self.inputs.pop_front() {
                 tracing::trace!(node = %self.me.node, %input, "input");
+                self.tell_input(&input);
                 self.machine.handle(self.clock.now(), input);
             } else {
                 return self.put_in_inbox();

@@ -25,6 +25,7 @@ impl Driver {
             Output::Send(to, message) => self.send(to, message),
             Output::Ask(ask, request) => self.ask(ask, request),
             Output::Report(ticket, report) => self.report(ticket, report),
+            Output::Note(_) => (),
             Output::Step(pid, step) => {
                 tracing::debug!(node = %self.me.node, %pid, %step, "step");
                 if self.halts.as_ref().is_some_and(|halts| halts.reached(step.name())) {
@@ -102,9 +103,13 @@ impl Driver {
         let place = Place { node: self.name.clone(), epoch: Epoch(0) };
         let (started, info, stdin) = if let Cargo::Start(members) = &mut pending.cargo {
             // One for each member, in the order of their indices.
-            let Some(Start { code, mut setup, info, stdin, .. }) = next_start(members) else {
+            let Some(Start { code, mut setup, info, stdin, trace, .. }) = next_start(members)
+            else {
                 return;
             };
+            if trace {
+                self.machine.trace(pid.group, true);
+            }
             setup.place = place;
             (self.engine.start(pid, &code, setup, sink), info, stdin)
         } else if let Cargo::Copy(staged, info) = std::mem::replace(&mut pending.cargo, Cargo::None)
@@ -246,7 +251,10 @@ impl Driver {
 
     fn on_members(&mut self) {
         let members = self.machine.members();
+        let before = self.roster.members();
         self.roster.set(members);
+        let members = members.to_vec();
+        self.tell_members(&before, &members);
         let present: Vec<NodeId> = members
             .iter()
             .filter(|member| member.standing != MemberStanding::Forgotten)

@@ -159,6 +159,8 @@ impl Client {
             poll_ms: None,
             in_transit: api::InTransit::default(),
             together: false,
+            allow_send: Vec::new(),
+            trace: false,
         };
         change(&mut request);
         let body = serde_json::to_vec(&request).unwrap();

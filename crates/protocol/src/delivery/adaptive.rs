@@ -14,7 +14,7 @@ use alloc::collections::BTreeMap;
 use wire::{Acquaintance, Decision, Ledger, Left, Locate, Message, NodeId, Pid, Via};
 
 use super::cost::{self, WORD, Way};
-use crate::{Instant, Machine};
+use crate::{Instant, Machine, Note};
 
 /// So many letters and moves are counted before strategies are weighed again.
 const WINDOW: u32 = 64;
@@ -297,9 +297,12 @@ impl Machine {
         let mailbox_lives = self.live(books.ledger.mailbox).is_ok();
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let Some(books) = &mut process.delivery.books else { return };
-        let Some((from, to)) = books.weigh(mailbox_lives) else { return };
-        let epoch = process.epoch;
-        let mailbox = books.ledger.mailbox;
+        let change = books.weigh(mailbox_lives);
+        let (mailbox, last, epoch) = (books.ledger.mailbox, books.ledger.last, process.epoch);
+        if let Some(decision) = last {
+            self.note(Note::Decided { pid, decision });
+        }
+        let Some((from, to)) = change else { return };
         let at = wire::Address { epoch, peer: self.config.me };
         let told = matches!(to, Locate::Mailbox(_));
         let gives_up_keeping = matches!(from, Locate::Pull { .. });

@@ -2,19 +2,22 @@
 
 use alloc::vec::Vec;
 
-use wire::{Address, Got, Mail, Peer, Pid, Piece, Share, letter_cost};
+use wire::{Address, Got, Life, Mail, Peer, Pid, Piece, Share, letter_cost};
 
 use super::pair::{In, piece_bytes};
 use super::{EARLY_BYTES_MAX, EARLY_MAX, INBOX_COST_MAX, WINDOW};
 use crate::machine::Timer;
 use crate::process::Phase;
-use crate::{Instant, Machine, Output, Rule, Span};
+use crate::{Instant, LetterId, Machine, Note, Output, Rule, Span};
 
 /// An acknowledgement waits so long for a letter that takes it along.
 const ACKNOWLEDGED_WITHIN: Span = Span::millis(5);
 
 /// It does not wait when it is for so much.
 const ACKNOWLEDGED_COST_MIN: u64 = 64 << 10;
+
+/// A piece that is taken, or the letter that it completes, and the number of the first of them.
+type Taken = (u64, Piece);
 
 /// How pieces are taken.
 #[derive(Clone, Copy)]
@@ -34,7 +37,7 @@ impl Machine {
                 return self.in_transit(now, from, mail);
             }
             return match self.post.tombs.get(&pid).copied() {
-                Some(reason) => self.say_down(from, mail.from, pid, wire::Life(0), reason, 0),
+                Some(reason) => self.say_down(from, mail.from, pid, Life(0), reason, 0),
                 None => self.forward(now, from, &mail),
             };
         };
@@ -96,9 +99,19 @@ impl Machine {
         let Some(process) = self.processes.get_mut(&mail.to) else { return };
         let mut taken = Vec::new();
         let mut number = mail.first;
+        let letter = LetterId {
+            from: mail.from,
+            to: mail.to,
+            life: mail.life,
+            first: mail.first,
+            pieces: mail.pieces.len() as u64,
+        };
         for piece in mail.pieces {
             process.delivery.piece_arrived(mail.from, number, piece, how, &mut taken);
             number = number.saturating_add(1);
+        }
+        if letter.pieces != 0 && self.traces(letter.from, letter.to) {
+            self.note_not_taken(letter);
         }
         self.fill_inbox(now, mail.to, mail.from, taken);
         self.acknowledge_soon(now, mail.to, mail.from, at_once);
@@ -155,10 +168,14 @@ impl Machine {
         }
     }
 
-    fn fill_inbox(&mut self, now: Instant, pid: Pid, from: Pid, taken: Vec<Piece>) {
-        for piece in taken {
+    fn fill_inbox(&mut self, now: Instant, pid: Pid, from: Pid, taken: Vec<Taken>) {
+        let noted = self.traces(pid, from);
+        for (first, piece) in taken {
             match piece {
                 Piece::Letter(letter) | Piece::Part(letter) => {
+                    if noted {
+                        self.note_delivered(pid, from, first, &letter);
+                    }
                     self.put(Output::Inbox { pid, from, letter });
                 }
                 Piece::Watch => {
@@ -168,6 +185,27 @@ impl Machine {
                 }
                 Piece::End(reason) => self.correspondent_down(now, pid, from, reason),
             }
+        }
+    }
+
+    fn note_delivered(&mut self, pid: Pid, from: Pid, first: u64, share: &Share) {
+        let (pieces, bytes) = (share.pieces(), share.len());
+        let life = self.pair_of(pid, from).map_or(Life(0), |pair| pair.from.life);
+        self.note(Note::Delivered {
+            letter: LetterId { from, to: pid, life, first, pieces },
+            bytes,
+        });
+    }
+
+    /// Pieces have come, and the next that is wanted may still be one of them.
+    fn note_not_taken(&mut self, letter: LetterId) {
+        let Some(pair) = self.pair_of(letter.to, letter.from) else { return };
+        let from = &pair.from;
+        let first = letter.first.max(from.next);
+        let pieces = letter.first.saturating_add(letter.pieces).saturating_sub(first);
+        if pieces != 0 {
+            let held = from.early.contains_key(&first);
+            self.note(Note::NotTaken { letter: LetterId { first, pieces, ..letter }, held });
         }
     }
 
@@ -236,20 +274,20 @@ impl super::Delivery {
         number: u64,
         piece: Piece,
         how: How,
-        taken: &mut Vec<Piece>,
+        taken: &mut Vec<Taken>,
     ) {
         let assembling = self.assembling;
         let Some(pair) = self.pairs.get_mut(&other) else { return };
         let from = &mut pair.from;
         if number < from.next {
             if !how.once && matches!(piece, Piece::Letter(_)) && how.takes {
-                taken.push(piece);
+                taken.push((number, piece));
             }
             return;
         }
         if !how.in_order && how.takes && matches!(piece, Piece::Letter(_)) {
             from.next = number.saturating_add(1);
-            return taken.push(piece);
+            return taken.push((number, piece));
         }
         let whole = !matches!(piece, Piece::Part(_));
         if number == from.next && whole && how.takes && from.early.is_empty() {
@@ -271,7 +309,7 @@ impl super::Delivery {
     }
 
     /// Takes what has become complete.
-    fn take_early(&mut self, other: Pid, how: How, taken: &mut Vec<Piece>) {
+    fn take_early(&mut self, other: Pid, how: How, taken: &mut Vec<Taken>) {
         while how.takes
             && let Some(pair) = self.pairs.get_mut(&other)
             && let Some((piece, pieces)) = pair.from.assembled()
@@ -293,7 +331,7 @@ impl super::Delivery {
     }
 
     /// A letter whose turn it is goes into the inbox, or is turned away.
-    fn take(&mut self, other: Pid, piece: Piece, pieces: u64, taken: &mut Vec<Piece>) {
+    fn take(&mut self, other: Pid, piece: Piece, pieces: u64, taken: &mut Vec<Taken>) {
         let cost = match &piece {
             Piece::Letter(share) | Piece::Part(share) => letter_cost(share.len()),
             Piece::Watch | Piece::End(_) => 0,
@@ -308,10 +346,10 @@ impl super::Delivery {
             }
             return;
         }
+        taken.push((from.next, piece));
         from.next = from.next.saturating_add(pieces);
         from.inbox = from.inbox.saturating_add(cost);
         self.inbox = self.inbox.saturating_add(cost);
-        taken.push(piece);
     }
 
     /// What was held of one that is no more.

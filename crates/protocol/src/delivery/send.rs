@@ -7,7 +7,7 @@ use wire::{Address, Epoch, Got, LETTER_BYTES_MAX, Mail, Message, Peer, Pid, Shar
 use super::{MaySend, UNACKNOWLEDGED_COST_MAX, Unsendable, newer};
 use crate::machine::{RETRY, Timer};
 use crate::process::Phase;
-use crate::{Instant, Machine, Output, Rule, Span};
+use crate::{Instant, LetterId, Machine, Note, Output, Rule, Span};
 
 /// A letter that has been said this often in vain makes its sender ask the registry.
 const TRIES_BEFORE_SEEKING: u32 = 2;
@@ -79,6 +79,9 @@ impl Machine {
         if let MaySend::No(_) = self.may_send(pid, to, letter.len()) {
             return;
         }
+        if self.traces(pid, to) {
+            self.note_sent(pid, to, &letter);
+        }
         if self.hand_over(now, pid, to, &letter) {
             return;
         }
@@ -88,6 +91,14 @@ impl Machine {
         pair.out.push(letter);
         process.delivery.unacknowledged += cost;
         self.soil(pid, to);
+    }
+
+    fn note_sent(&mut self, pid: Pid, to: Pid, letter: &Share) {
+        let Some(process) = self.processes.get(&pid) else { return };
+        let first = process.delivery.pairs.get(&to).map_or(0, |pair| pair.out.next);
+        let (life, pieces) = (process.delivery.life, letter.pieces());
+        let bytes = letter.len();
+        self.note(Note::Sent { letter: LetterId { from: pid, to, life, first, pieces }, bytes });
     }
 
     /// Puts a letter straight into the inbox of a receiver on this node, if nothing is under way
@@ -135,6 +146,11 @@ impl Machine {
         if pair.out.is_spent() {
             // Either may be elsewhere when there is room again, and the word of it may be lost.
             self.soil(pid, to);
+        }
+        if self.traces(pid, to) {
+            let (pieces, bytes) = (letter.pieces(), letter.len());
+            let letter = LetterId { from: pid, to, life, first: next, pieces };
+            self.note(Note::Delivered { letter, bytes });
         }
         self.put(Output::Inbox { pid: to, from: pid, letter: letter.clone() });
         true

@@ -148,6 +148,8 @@ impl Program {
             poll_ms: None,
             in_transit: api::InTransit::default(),
             together: false,
+            allow_send: Vec::new(),
+            trace: false,
         }
     }
 }
