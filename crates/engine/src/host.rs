@@ -495,7 +495,10 @@ impl Outside {
         }
         let had_sent = state.mail.has_sent();
         state.mail.send(to, order, bytes);
-        if !had_sent && !state.held {
+        let rings = !had_sent && !state.held;
+        // Whoever is woken by it wants this lock at once.
+        drop(state);
+        if rings {
             self.say(pid, Event::Sent);
         }
         Ok(())
