@@ -54,6 +54,8 @@ fn what_needs_a_daemon_says_so() {
         "move k3x9 --to osprey",
         "drain heron",
         "kill k3x9",
+        "events",
+        "trace k3x9",
         "freeze k3x9 -o a.image",
         "nodes",
         "node stop",

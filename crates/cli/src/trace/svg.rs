@@ -207,7 +207,8 @@ impl Canvas<'_> {
         for stay in &self.diagram.stays {
             let before = stay.before.and_then(|before| self.diagram.stays.get(before));
             let Some(before) = before.filter(|before| before.lane != stay.lane) else { continue };
-            let Some(left) = before.to else { continue };
+            // What was over before the first row is not drawn.
+            let Some(left) = before.to.filter(|left| *left > 0) else { continue };
             let (x1, y1) = (self.bar(before.lane, stay.pid), self.y(left));
             let (x2, y2) = (self.bar(stay.lane, stay.pid), self.y(stay.from));
             let (color, middle) = (self.color(stay.pid), f64::midpoint(y1, y2));
@@ -219,7 +220,7 @@ impl Canvas<'_> {
     }
 
     fn bars(&mut self) {
-        for stay in &self.diagram.stays {
+        for stay in self.diagram.stays.iter().filter(|stay| stay.to != Some(0)) {
             let x = self.bar(stay.lane, stay.pid);
             let (from, to) = (self.y(stay.from), stay.to.map_or(self.bottom(), |to| self.y(to)));
             let color = self.color(stay.pid);
