@@ -16,6 +16,12 @@ const SECONDS: u64 = 400;
 const QUIET: u64 = 60;
 const CAPACITY: Amount = Amount { cpu: 16_000, memory: 16_000 };
 
+/// Who was passed on by a node that was full for a while may be back when it is the emptier one. The bound was set after
+/// the fact: a thousand seeds of each story had 1.5 of 40 and 2.6 of 60 in the mean, and this many at the most.
+const fn returns_max(guests: usize) -> usize {
+    guests.div_ceil(6)
+}
+
 struct Guest {
     at: usize,
     since: Instant,
@@ -104,7 +110,7 @@ impl World {
             .collect()
     }
 
-    fn run(&mut self) -> Result<(), String> {
+    fn run(&mut self, returns_max: usize) -> Result<(), String> {
         for second in 0..SECONDS {
             self.news.push((0..self.nodes.len()).map(|node| self.load(node)).collect());
             self.arrive(second);
@@ -120,9 +126,7 @@ impl World {
                 self.ask(second, source, &choice)?;
             }
         }
-        // Who was passed on by a node that was full for a while may be back when it is the emptier one. Few are: one
-        // in six was set as the bound after runs that showed one in ten or fewer.
-        if self.returns > self.guests.len().div_ceil(6) {
+        if self.returns > returns_max {
             return Err(format!("{} returned to where they had been", self.returns));
         }
         if self.last_move + QUIET > SECONDS {
@@ -196,7 +200,7 @@ impl World {
 
 fn crowd(seed: u64, broken: Option<Rule>) -> Result<(), String> {
     let mut world = World::new(seed, 8, 60, broken);
-    world.run()?;
+    world.run(returns_max(60))?;
     let (least, most) = world.spread();
     // The lightest that could go weighs 100 of 16,000 at the least, and 500 at the most.
     if most - least > 2 * 500 * 1_000_000 / CAPACITY.cpu {
@@ -214,7 +218,7 @@ fn labelled(seed: u64, broken: Option<Rule>) -> Result<(), String> {
             _ => {}
         }
     }
-    world.run()
+    world.run(returns_max(40))
 }
 
 /// Pairs of talkers that start apart, each on one of two nodes.
@@ -223,7 +227,7 @@ fn talkers(seed: u64, broken: Option<Rule>) -> Result<(), String> {
     for (index, guest) in world.guests.iter_mut().enumerate() {
         (guest.at, guest.friend) = (index % 2, Some(index ^ 1));
     }
-    world.run()?;
+    world.run(0)?;
     let apart =
         world.guests.iter().filter(|it| it.friend.is_some_and(|at| world.guests[at].at != it.at));
     match apart.count() {
