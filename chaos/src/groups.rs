@@ -18,13 +18,19 @@ use api::{
 use tokio::task::JoinSet;
 
 use crate::random::Random;
-use crate::run::{Group, Run};
+use crate::run::{Group, Phase, Run};
 
 /// How long what is left of a group writes on.
 const AFTERLIFE: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(12));
 
 /// A story that says nothing for so long is asked for anew, of another daemon perhaps.
 const STORY_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// The dead are replaced so long after the last fault at most: it must be known by then that they are.
+const WHOLE_TIME_MAX: Duration = Duration::from_secs(90);
+
+/// So long the last ones talk.
+const TALK_TIME: Duration = Duration::from_secs(2);
 
 /// How often what did not work is tried again.
 const TRIED_EVERY: Duration = Duration::from_millis(300);
@@ -37,7 +43,7 @@ pub(crate) async fn keep(run: Arc<Run>) {
     let mut is_quiet = false;
     loop {
         if !is_quiet && run.whole_groups().len() < run.shape.groups {
-            is_quiet = run.unless_quiet(start(&run, &mut random)).await.is_none();
+            is_quiet = run.unless(Phase::Quiet, start(&run, &mut random)).await.is_none();
         }
         // A start of which the answer was not heard may have been one: there are journals.
         let (new, living) = look(&run, &followed);
@@ -55,10 +61,24 @@ pub(crate) async fn keep(run: Arc<Run>) {
                 }
             }
             () = tokio::time::sleep(TRIED_EVERY) => {
-                is_quiet |= *run.phase.borrow() == crate::run::Phase::Quiet;
+                is_quiet |= *run.phase.borrow() == Phase::Quiet;
             }
         }
     }
+}
+
+/// Waits until the last of the dead is replaced, and those that came last have talked for a while: whatever was killed
+/// when, there is something to judge.
+pub(crate) async fn all_whole(run: &Run) {
+    let whole = async {
+        while run.whole_groups().len() < run.shape.groups {
+            tokio::time::sleep(TRIED_EVERY).await;
+        }
+    };
+    if tokio::time::timeout(WHOLE_TIME_MAX, whole).await.is_err() {
+        run.find(format!("the dead are not replaced {WHOLE_TIME_MAX:?} after the last fault"));
+    }
+    tokio::time::sleep(TALK_TIME).await;
 }
 
 /// Those that nobody follows yet, and how many live.

@@ -149,10 +149,11 @@ async fn break_things(run: &Arc<Run>, time: Duration) -> Result<(), String> {
     ];
     report::progress(run, tokio::time::sleep(time)).await;
     eprintln!("quiet: all that is broken is mended, and everything has to arrive");
-    run.phase.send_replace(Phase::Quiet);
+    run.phase.send_replace(Phase::Mended);
     for task in tasks {
         task.await.map_err(|error| format!("a task broke down: {error}"))?;
     }
+    groups::all_whole(run).await;
     Ok(())
 }
 

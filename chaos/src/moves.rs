@@ -8,7 +8,7 @@ use api::{Error, ErrorCode, GroupId, MoveEvent, MoveRequest, Pid, route};
 use tokio::task::JoinSet;
 
 use crate::random::Random;
-use crate::run::Run;
+use crate::run::{Phase, Run};
 
 /// How often one is moved.
 const EVERY: Duration = Duration::from_millis(50);
@@ -24,7 +24,7 @@ pub(crate) async fn keep(run: Arc<Run>) {
     let mut random = run.random();
     let mut under_way = JoinSet::new();
     let mut ticks = tokio::time::interval(EVERY);
-    while run.unless_quiet(ticks.tick()).await.is_some() {
+    while run.unless(Phase::Mended, ticks.tick()).await.is_some() {
         while under_way.try_join_next().is_some() {}
         let living = run.living();
         if living.is_empty() || under_way.len() >= AT_A_TIME {

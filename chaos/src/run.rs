@@ -16,11 +16,13 @@ use crate::random::Random;
 const FINDINGS_MAX: usize = 200;
 
 /// Whether faults are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     /// Yes.
     Faults,
-    /// No more: what was cut is mended, what was killed is started.
+    /// No more: what was cut is mended, what was killed is started. The dead are still replaced.
+    Mended,
+    /// Nothing is started any more, and all processes come to their end.
     Quiet,
 }
 
@@ -138,17 +140,21 @@ impl Run {
         processes.iter().filter(|(_, end)| end.is_none()).map(|(pid, _)| *pid).collect()
     }
 
-    /// Waits until no more faults are made; what comes first of that and the future, as an option.
-    pub(crate) async fn unless_quiet<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+    /// Waits until this phase has begun; what comes first of that and the future, as an option.
+    pub(crate) async fn unless<T>(
+        &self,
+        begun: Phase,
+        future: impl Future<Output = T>,
+    ) -> Option<T> {
         let mut phase = self.phase.subscribe();
         tokio::select! {
-            _ = phase.wait_for(|phase| *phase == Phase::Quiet) => None,
+            _ = phase.wait_for(|phase| begun <= *phase) => None,
             done = future => Some(done),
         }
     }
 
     /// Sleeps. False if the time of faults was over first.
     pub(crate) async fn sleeps(&self, time: std::time::Duration) -> bool {
-        self.unless_quiet(tokio::time::sleep(time)).await.is_some()
+        self.unless(Phase::Mended, tokio::time::sleep(time)).await.is_some()
     }
 }

@@ -116,11 +116,11 @@ Examples:
   whimbrel run -d --count 10000 idle.wasm        a group of ten thousand
   whimbrel run --allow-send web client.wasm      it may send to the group of `web`
 
-Programs that `||` separates are one group: its members 0, 1, 2 in this order, which may send messages to each
-other. The first has standard input, and the name.
+Programs that `||` separates are one group: its members 0, 1, 2 in this order, which may send
+messages to each other. The first has standard input, and the name.
 
-With --together, one that exits with another code than 0, traps, reaches a limit or is killed takes all
-others of its group with it, wherever they are. What was lost with its node takes nobody.
+With --together, one that exits with another code than 0, traps, reaches a limit or is killed
+takes all others of its group with it, wherever they are. One lost with its node takes nobody.
 
 The exit code is the program's; 134 after a trap, 137 if it was killed or reached a limit.
 Ctrl-C ends the process; pressed twice, it leaves at once.")]

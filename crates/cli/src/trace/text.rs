@@ -138,23 +138,24 @@ mod tests {
         let diagram = draw(&order(story()), Detail { all: false, rows_max: 100 });
         let mut lines = vec![header(&diagram)];
         lines.extend(render(&diagram, 0));
-        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        // The bar keeps the blanks that lines begin with.
+        let text: String = lines.iter().map(|line| format!("|{line}\n")).collect();
         expect![[r#"
-                             heron           osprey          curlew         registry
-                0.000          ◆[0]            │               │               │         begins(k3x9.0)
-                0.250          ◆[1]            │               │               │         begins(k3x9.1)
-                0.750          ├──────────────▶│               │               │         prepare
-                1.000          ◆               │               │               │         frozen k3x9.1#1
-                1.250          ║               ├──────────────────────────────▶│         commit
-                1.500          ║               │◀──────────────────────────────┤         yes
-                1.750          ║               ◆[1]            │               │         committed k3x9.1#1
-                2.000          ○               ║               │               │         sent(k3x9.0)
-                2.500          ├──────────────────────────────▶│               │         .0→.1 #0
-                3.000          ║◀╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌┤               │         error: .1 is not here
-                3.250          ├╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌▶│         where is .1?
-                3.500          ║◀╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌┤         there
-                4.000          ├──────────────▶║               │               │         .0→.1 #0
-                4.250          ║               ●               │               │         delivered(k3x9.1)
+            |                 heron           osprey          curlew         registry
+            |    0.000          ◆[0]            │               │               │         begins(k3x9.0)
+            |    0.250          ◆[1]            │               │               │         begins(k3x9.1)
+            |    0.750          ├──────────────▶│               │               │         prepare
+            |    1.000          ◆               │               │               │         frozen k3x9.1#1
+            |    1.250          ║               ├──────────────────────────────▶│         commit
+            |    1.500          ║               │◀──────────────────────────────┤         yes
+            |    1.750          ║               ◆[1]            │               │         committed k3x9.1#1
+            |    2.000          ○               ║               │               │         sent(k3x9.0)
+            |    2.500          ├──────────────────────────────▶│               │         .0→.1 #0
+            |    3.000          ║◀╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌┤               │         error: .1 is not here
+            |    3.250          ├╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌▶│         where is .1?
+            |    3.500          ║◀╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌┤         there
+            |    4.000          ├──────────────▶║               │               │         .0→.1 #0
+            |    4.250          ║               ●               │               │         delivered(k3x9.1)
         "#]].assert_eq(&text);
     }
 
