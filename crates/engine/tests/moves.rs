@@ -10,7 +10,7 @@ use harness::{Trip, engines, python, resumable, rust, sqlite};
 #[test]
 fn a_rust_program_is_the_same_wherever_it_runs() {
     let engines = engines(&[Target::Native, Target::Native]);
-    let program = rust("fannkuch", &["9"]);
+    let program = rust("fannkuch", &["10"]);
     resumable(&engines, &program);
     let still = Trip::new(&engines[..1], Duration::MAX).run(&program);
     let moved = Trip::new(&engines, Duration::from_millis(2)).run(&program);
@@ -59,7 +59,7 @@ fn sqlite_is_the_same_wherever_it_runs() {
 #[test]
 fn a_rust_program_goes_to_another_architecture_and_back() {
     let engines = engines(&[Target::Native, Target::Pulley]);
-    let program = rust("fannkuch", &["8"]);
+    let program = rust("fannkuch", &["9"]);
     resumable(&engines, &program);
     let still = Trip::new(&engines[..1], Duration::MAX).run(&program);
     let moved = Trip::new(&engines, Duration::from_millis(5)).run(&program);
