@@ -603,10 +603,13 @@ impl Outside {
     /// was held back is never said.
     pub(crate) fn end(&self, pid: Pid, outcome: Outcome) {
         let mut state = self.state();
-        if state.held && self.wants() & KILL == 0 {
+        let killed = self.wants() & KILL != 0;
+        if state.held && !killed {
             state.ended = Some(outcome);
         } else {
             state.streams.unsaid.clear();
+            // How it ended while nothing could be seen of that, nobody saw: it has been killed.
+            let outcome = if state.held { Outcome::Killed } else { outcome };
             self.say(pid, Event::Ended(outcome));
         }
     }
