@@ -165,6 +165,7 @@ fn request(run: &Run, locate: Locate) -> RunRequest {
         poll_ms: None,
         in_transit: api::InTransit::default(),
         together: false,
+        checkpoint_ms: None,
         allow_send: Vec::new(),
         trace: false,
     }

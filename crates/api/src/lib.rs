@@ -48,9 +48,9 @@ pub use image::{FreezeRequest, FrozenReply, ImageReport, ImageSection, StackFram
 pub use locate::{Adapting, InTransit, Locate, NoSuchWay, Weighed};
 pub use movement::{DrainEvent, DrainItem, DrainRequest, MoveEvent, MoveReport, MoveRequest};
 pub use process::{
-    Dir, DirUse, GroupDetail, Inspection, KillReply, KillRequest, Killed, LogsQuery, MemberRequest,
-    Outcome, ProcessDetail, ProcessEvent, ProcessState, ProcessSummary, ProcessesReply,
-    ProgramEvent, Progress, PsQuery, RunRequest, Step, Stream,
+    Dir, DirUse, Durable, GroupDetail, Inspection, KillReply, KillRequest, Killed, LogsQuery,
+    MemberRequest, Outcome, ProcessDetail, ProcessEvent, ProcessState, ProcessSummary,
+    ProcessesReply, ProgramEvent, Progress, PsQuery, RunRequest, Step, Stream,
 };
 pub use reference::{Candidate, Reference, resolve};
 pub use routes::{Method, Route, route};

@@ -105,6 +105,10 @@ pub struct RunRequest {
     /// is killed.
     #[serde(default)]
     pub together: bool,
+    /// How often an image of each is written to the disk of its node, in milliseconds, if they are to begin anew from
+    /// there when that node has crashed.
+    #[serde(default)]
+    pub checkpoint_ms: Option<u32>,
     /// To which other groups its processes may send: by id, by the name of a process, or `*` for all.
     #[serde(default)]
     pub allow_send: Vec<String>,
@@ -364,6 +368,25 @@ pub struct ProcessDetail {
     /// Its last move.
     #[serde(default)]
     pub last_move: Option<MoveReport>,
+    /// Which life it is in: grows with each that it begins, if it is here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub life: Option<u64>,
+    /// What is kept of it on its node's disk, if it is durable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durable: Option<Durable>,
+}
+
+/// The image of a durable process on its node's disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Durable {
+    /// How often it is written, in milliseconds.
+    pub every_ms: u64,
+    /// When it was tried last on this node, in milliseconds before now.
+    pub age_ms: Option<u64>,
+    /// How long the image is then.
+    pub bytes: Option<u64>,
+    /// Why it could not be written: should the node crash, it begins anew from an older one.
+    pub error: Option<String>,
 }
 
 /// A directory of a process.

@@ -1,8 +1,8 @@
 //! Words that only look: `ps`, `inspect`, `nodes`, `status`, `version`.
 
 use api::{
-    Adapting, DirUse, Doing, Error, Inspection, NodeState, NodeSummary, NodesReply, Outcome,
-    ProcessDetail, ProcessState, ProcessSummary, ProcessesReply, PsQuery, StatusReply,
+    Adapting, DirUse, Doing, Durable, Error, Inspection, NodeState, NodeSummary, NodesReply,
+    Outcome, ProcessDetail, ProcessState, ProcessSummary, ProcessesReply, PsQuery, StatusReply,
     VersionReply, Weighed, route,
 };
 use serde::Serialize;
@@ -218,6 +218,8 @@ fn process_pairs(process: &ProcessDetail) -> Vec<(&'static str, String)> {
         ]);
         pairs.extend(process.locate.as_ref().map(|way| ("located by", way.to_string())));
         pairs.extend(process.adapting.iter().flat_map(adapting));
+        pairs.extend(process.durable.iter().map(|durable| ("durable", durably(durable))));
+        pairs.extend(process.life.map(|life| ("life", life.to_string())));
         pairs.push(("code", process.code.to_string()));
     }
     if let ProcessState::Ended { outcome: Outcome::Trapped { message, backtrace } } = &summary.state
@@ -232,6 +234,20 @@ fn process_pairs(process: &ProcessDetail) -> Vec<(&'static str, String)> {
     pairs.extend(process.dirs.iter().map(|used| ("directory", directory(used))));
     pairs.extend(process.stack.iter().map(|frame| ("stack", frame.clone())));
     pairs
+}
+
+/// How old the image is that a durable process would begin anew from.
+fn durably(of: &Durable) -> String {
+    let every = format!("every {}", millis(of.every_ms));
+    match (of.age_ms, of.bytes, &of.error) {
+        (Some(age), _, Some(error)) => {
+            format!("{every}; NOT written {} ago: {error}", millis(age))
+        }
+        (Some(age), Some(length), None) => {
+            format!("{every}; {} on disk, {} old", bytes(length), millis(age))
+        }
+        _ => format!("{every}; not written on this node yet"),
+    }
 }
 
 /// What an adaptive process uses, what it has counted, and why it decided so.
@@ -415,6 +431,13 @@ mod tests {
                 }),
             }),
             last_move: None,
+            life: Some(2),
+            durable: Some(Durable {
+                every_ms: 10_000,
+                age_ms: Some(2_500),
+                bytes: Some(70_000),
+                error: None,
+            }),
         };
         expect![[r#"
             process     k3x9.0
@@ -433,6 +456,8 @@ mod tests {
             now         update
             counted     900 messages from other nodes, 12 moves, 1 changes
             decided     update for directory: costs 130 and not 170; of 60 messages and 4 moves
+            durable     every 10.0 s; 68.4 KiB on disk, 2.5 s old
+            life        2
             code        0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b
             variable    LANG=C
                         A=b

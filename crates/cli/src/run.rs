@@ -30,6 +30,9 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// As a shell shows a process that wrote where nobody reads: 128 + SIGPIPE.
 const EXIT_BROKEN_PIPE: u8 = 141;
 
+/// How often the image of a durable process is written if nothing is said.
+const CHECKPOINT_MS: u32 = 10_000;
+
 /// What `run --detach -o json` prints.
 #[derive(serde::Serialize)]
 struct Started {
@@ -55,7 +58,12 @@ pub(crate) async fn run(host: &dyn Host, at: &Choice, word: Run) -> Result<u8, E
         std::fs::read(&word.program).map_err(|error| say::unreadable(&word.program, &error))?;
     let program_name = program_name(&word.program);
     let own = OwnNode { stub_missing: word.stub_missing };
-    let reached = if word.detach { at.daemon()?.into() } else { at.daemon_or_own(host, &own)? };
+    // What is durable needs a node that outlives the command.
+    let reached = if word.detach || word.durable {
+        at.daemon()?.into()
+    } else {
+        at.daemon_or_own(host, &own)?
+    };
     let client = &reached.client;
     let program = upload(client, wasm).await?;
     let mut members = word.args.split(|arg| arg == SEPARATOR);
@@ -88,6 +96,7 @@ pub(crate) async fn run(host: &dyn Host, at: &Choice, word: Run) -> Result<u8, E
             InTransit::NodeKeeps => api::InTransit::NodeKeeps,
         },
         together: word.together,
+        checkpoint_ms: word.durable.then(|| word.checkpoint.unwrap_or(CHECKPOINT_MS)),
         allow_send: word.allow_send,
         trace: word.trace,
     };

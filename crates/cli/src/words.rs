@@ -113,6 +113,7 @@ Examples:
   whimbrel run --dir ./data::/data:ro --env LANG=C --on osprey app.wasm
   whimbrel run ping.wasm 100 '||' pong.wasm      a group of two
   whimbrel run --together a.wasm '||' b.wasm     both end when one of them fails
+  whimbrel run -d --durable --checkpoint 2s app.wasm   goes on after a crash of its node
   whimbrel run -d --count 10000 idle.wasm        a group of ten thousand
   whimbrel run --allow-send web client.wasm      it may send to the group of `web`
 
@@ -121,6 +122,10 @@ messages to each other. The first has standard input, and the name.
 
 With --together, one that exits with another code than 0, traps, reaches a limit or is killed
 takes all others of its group with it, wherever they are. One lost with its node takes nobody.
+
+With --durable, a process begins another life from its newest image when its node is back after a
+crash or a stop. What it did since that image is not undone: it may do it again. Those that wrote to
+it or watch it are told that it has restarted.
 
 The exit code is the program's; 134 after a trap, 137 if it was killed or reached a limit.
 Ctrl-C ends the process; pressed twice, it leaves at once.")]
@@ -155,6 +160,12 @@ pub struct Run {
     /// End the whole group as soon as one of its processes fails
     #[arg(long)]
     pub together: bool,
+    /// Keep an image of each on its node's disk: should the node crash, it begins anew from there when that is back
+    #[arg(long)]
+    pub durable: bool,
+    /// How often that image is written [default: 10s]
+    #[arg(long, value_name = "TIME", requires = "durable", value_parser = parse_checkpoint)]
+    pub checkpoint: Option<u32>,
     /// Let its processes send to another group: by its id, the name of a process in it, or all of them
     #[arg(long, value_name = "NAME|GROUP|*")]
     pub allow_send: Vec<String>,
@@ -638,6 +649,13 @@ fn parse_dir(text: &str) -> Result<api::Dir, String> {
     let host = std::path::absolute(host).map_err(|error| error.to_string())?;
     let host = host.into_os_string().into_string().map_err(|_| "not UTF-8".to_owned())?;
     Ok(api::Dir { host, guest: guest.to_owned(), read_only })
+}
+
+fn parse_checkpoint(text: &str) -> Result<u32, String> {
+    match u32::try_from(units::parse_millis(text)?) {
+        Ok(millis @ 100..=86_400_000) => Ok(millis),
+        _ => Err("from 100ms to 24h".to_owned()),
+    }
 }
 
 fn token_life(text: &str) -> Result<u64, String> {

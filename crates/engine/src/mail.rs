@@ -340,6 +340,16 @@ impl Mail {
         }
     }
 
+    /// As another life: no message has come, and what was not carried off is sent as new. News stays.
+    pub(crate) fn begin_anew(&mut self) {
+        let first_is_news = self.inbox.front().is_some_and(|first| first.what != What::Message);
+        self.read = if first_is_news { self.read } else { 0 };
+        self.inbox.retain(|incoming| incoming.what != What::Message);
+        self.inbox_bytes = self.inbox.iter().map(inbox_weight).sum();
+        self.took.clear();
+        self.took_bytes = Some(0);
+    }
+
     pub(crate) fn has_sent(&self) -> bool {
         !self.outbox.is_empty()
     }
@@ -492,6 +502,19 @@ mod tests {
 
     fn none() -> Mail {
         Mail::new(0..0, Grant::Own)
+    }
+
+    #[test]
+    fn another_life_keeps_the_news_and_what_was_not_carried_off() {
+        let mut mail = full_of_everything();
+        mail.deliver(Incoming { from: PEER, what: What::Down, bytes: b"normal"[..].into() });
+        let sent = mail.outbox.clone();
+        mail.begin_anew();
+        let kept: Vec<What> = mail.inbox.iter().map(|incoming| incoming.what).collect();
+        assert_eq!(kept, [What::Down]);
+        assert_eq!((mail.inbox_bytes, mail.read), (0, 0), "news counts for nothing");
+        assert_eq!(mail.outbox, sent);
+        assert_eq!(Mail::restore(&mail.save()).map(|mail| mail.inbox.len()), Ok(1));
     }
 
     #[test]

@@ -536,6 +536,11 @@ impl Staged {
         &self.stack
     }
 
+    /// Makes it another life of its process: messages that had come to the last one did not come to this one.
+    pub fn begin_anew(&mut self) {
+        self.mail.begin_anew();
+    }
+
     /// Sets it going, as `pid` (its own, or a new one for a copy, which has no messages), at `place`. While `hold` is set
     /// its effects are held back until [`Process::release_effects`].
     ///

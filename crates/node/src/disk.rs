@@ -10,6 +10,7 @@
 //! registry.db   the authority's records, on its home only
 //! code/         programs by hash, and their machine code
 //! logs/         what processes wrote, where this node is their home of output
+//! durable/      images of durable processes that are here
 //! control.sock  the control API
 //! ```
 
@@ -106,7 +107,7 @@ impl DataDir {
         make_dir(path)?;
         let dir = Self { path: path.to_owned(), _lock: lock(path)?, ephemeral: false };
         dir.check_format()?;
-        for part in ["code", "logs"] {
+        for part in ["code", "logs", "durable"] {
             make_dir(&path.join(part))?;
         }
         Ok(dir)

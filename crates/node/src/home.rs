@@ -232,7 +232,8 @@ mod tests {
         let nobody = Peer { node: NodeId(0), incarnation: Incarnation(0) };
         let one = Peer { node: NodeId(1), incarnation: Incarnation(1) };
         let first = NodeId(1);
-        let start = Request::Start { name: "heron".to_owned(), address: "127.0.0.1:1".to_owned() };
+        let (name, address) = ("heron".to_owned(), "127.0.0.1:1".to_owned());
+        let start = Request::Start { name, address, claims: false };
 
         let (home, thread) = Home::start(Some(&file), clock, Incarnation(1), None).unwrap();
         assert_eq!(home.asked(nobody, join(0, "heron")).await, Some(Reply::Joined(first)));

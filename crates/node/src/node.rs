@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use wire::{ClusterId, Incarnation, NodeId, Peer, Reply};
 
+use crate::checkpoints::{Checkpoints, Stored};
 use crate::chronicle::Chronicle;
 use crate::clock::Clock;
 use crate::codes::Codes;
@@ -407,6 +408,8 @@ async fn assemble(
     let chronicle = Chronicle::default();
     let (stop, _) = watch::channel(false);
 
+    let checkpoints = Checkpoints::new(dir.file("durable"));
+    let stored = load_stored(&checkpoints, &engine).await?;
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).expect("the system's generator answers");
     let machine = Machine::new(
@@ -416,6 +419,7 @@ async fn assemble(
             name: config.name.clone(),
             address: if place.address.is_empty() { "-".to_owned() } else { place.address.clone() },
             rng: Rng::seeded(u64::from_le_bytes(seed)),
+            stored: stored.iter().map(|stored| stored.section.clone()).collect(),
         },
     );
     let (first_news, has_news) = oneshot::channel();
@@ -428,6 +432,8 @@ async fn assemble(
             clock,
             engine: engine.clone(),
             logbook: logbook.clone(),
+            checkpoints: checkpoints.clone(),
+            stored,
             roster: roster.clone(),
             registry: place.registry.0,
             home: place.home.clone(),
@@ -483,6 +489,7 @@ async fn assemble(
             heard: heard.clone(),
             arrivals,
             engine,
+            checkpoints,
             events: events.clone(),
             members: control::members(node.clone()),
             joiners: join::router(node.clone()),
@@ -510,6 +517,16 @@ async fn assemble(
     // node serves all the same: what runs elsewhere goes on, and what is asked here says so.
     let _ = tokio::time::timeout(NEWS_PATIENCE, has_news).await;
     Ok(Handle { ready, stop, life })
+}
+
+/// The images that an earlier incarnation has left.
+async fn load_stored(checkpoints: &Checkpoints, engine: &Engine) -> Result<Vec<Stored>, Error> {
+    let (checkpoints, engine) = (checkpoints.clone(), engine.clone());
+    let loaded = tokio::task::spawn_blocking(move || checkpoints.load(&engine)).await;
+    let of_io = |error: std::io::Error| {
+        Error::new(ErrorCode::Io, format!("the images of durable processes: {error}"))
+    };
+    loaded.map_err(|error| of_io(error.into()))?.map_err(of_io)
 }
 
 /// Lives on a thread of its own, which carries this runtime.

@@ -52,6 +52,8 @@ pub(crate) struct Needs {
     pub(crate) image_bytes: u64,
     /// Its directories, which must be there under the same paths.
     pub(crate) dirs: Vec<engine::Dir>,
+    /// Its image has to be on the target's disk before it is there.
+    pub(crate) durable: bool,
 }
 
 impl Papers {

@@ -2,9 +2,8 @@
 
 mod common;
 
-use api::{ErrorCode, MemberRequest, Outcome, Pid};
-use common::{Member, Running, cluster, config};
-use node::{Handle, Node};
+use api::{MemberRequest, Outcome, Pid};
+use common::{Member, Running, cluster, start_again};
 
 const NAMES: [&str; 3] = ["heron", "osprey", "curlew"];
 
@@ -21,19 +20,6 @@ async fn watched(members: &[Member], others: usize) -> Running {
         client.run(&wasm("watch"), |request| request.others = vec![other; others]).await;
     watcher.until(format!("watching {others}\n").len()).await;
     watcher
-}
-
-/// Starts a node that has ended, when the last of its tasks has let go of its data.
-async fn start_again(member: &Member) -> Handle {
-    let started = async {
-        loop {
-            match Node::start(config("curlew", member.data.path())).await {
-                Err(error) if error.code == ErrorCode::DataInUse => tokio::task::yield_now().await,
-                started => return started.unwrap(),
-            }
-        }
-    };
-    tokio::time::timeout(common::PATIENCE, started).await.expect("it lets go")
 }
 
 async fn until_line(watcher: &mut Running, line: &str) {
@@ -65,7 +51,7 @@ async fn ends_are_told_once_wherever_both_have_gone() {
     let node = curlew.handle.ready().node;
     curlew.handle.stop();
     curlew.handle.ended().await;
-    let again = start_again(&curlew).await;
+    let again = start_again("curlew", curlew.data.path()).await;
     until_line(&mut watcher, &format!("{lost} is down: lost(n{node})")).await;
     drop(again);
 

@@ -17,6 +17,8 @@ pub(crate) enum Purpose {
     Swap(Pid, SwapKind),
     /// Whether the process is its source's to give.
     Check(Pid, Offer),
+    /// Whether a process whose image is on this node's disk is still here by its record.
+    Claim(Pid),
     /// Whether the record has moved on since the commit.
     Kept(Pid),
     Ended(Pid),
@@ -130,6 +132,7 @@ impl Machine {
             (Purpose::Check(pid, offer), Reply::Locations(found)) => {
                 self.checked(now, pid, offer, &found);
             }
+            (Purpose::Claim(pid), Reply::Locations(found)) => self.claim_located(now, pid, &found),
             (Purpose::Kept(pid), Reply::Locations(found)) => self.kept_located(now, pid, &found),
             (Purpose::Errand(ticket), Reply::Locations(found)) => {
                 self.errand_located(now, ticket, &found);
@@ -142,7 +145,7 @@ impl Machine {
             (Purpose::Kill(ticket), reply) => self.killing(now, ticket, reply),
             (Purpose::Unname(..), _) => (),
             // An answer that does not fit its question is no answer.
-            (Purpose::Block | Purpose::Swap(..) | Purpose::Check(..), _) => (),
+            (Purpose::Block | Purpose::Swap(..) | Purpose::Check(..) | Purpose::Claim(_), _) => (),
             (Purpose::Kept(_) | Purpose::Errand(_) | Purpose::Logs, _) => (),
         }
     }
@@ -151,7 +154,9 @@ impl Machine {
 impl Machine {
     fn swapped(&mut self, now: Instant, pid: Pid, swap: Swap, place: wire::Place) {
         match swap.kind {
-            SwapKind::Commit | SwapKind::Thaw => self.committed(now, pid, swap, place),
+            SwapKind::Commit | SwapKind::Thaw | SwapKind::Restart => {
+                self.committed(now, pid, swap, place);
+            }
             SwapKind::Raise => self.raised(now, pid, swap, place),
             SwapKind::GiveUp | SwapKind::TakeBack | SwapKind::Store => {
                 self.source_swapped(now, pid, swap, place);
@@ -161,7 +166,9 @@ impl Machine {
 
     fn not_swapped(&mut self, now: Instant, pid: Pid, swap: Swap, location: wire::Location) {
         match swap.kind {
-            SwapKind::Commit | SwapKind::Thaw => self.not_committed(now, pid, swap, location),
+            SwapKind::Commit | SwapKind::Thaw | SwapKind::Restart => {
+                self.not_committed(now, pid, swap, location);
+            }
             SwapKind::Raise => self.not_raised(now, pid, swap),
             SwapKind::GiveUp | SwapKind::TakeBack | SwapKind::Store => {
                 self.source_not_swapped(now, pid, swap, location);

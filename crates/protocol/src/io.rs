@@ -10,7 +10,7 @@ use wire::{
     Offer, Outcome, Peer, Pid, Reason, Refusal, Report, Request, Section, Share, Stream, Ticket,
 };
 
-use crate::Note;
+use crate::{Note, Span};
 
 /// Everything that can happen to a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,6 +191,9 @@ pub enum Wish {
         in_transit: InTransit,
         /// Whether all of them end as soon as one fails.
         together: bool,
+        /// How often an image of each is written to its node's disk, if they are to begin anew from there after a crash
+        /// of that node.
+        durable: Option<Span>,
         /// How many to start, as one group: indices 0, 1, 2 …, each answered by an
         /// [`Output::Start`], in this order. The name is the first one's.
         members: u32,
@@ -259,6 +262,11 @@ pub enum Output {
     /// Let go of whatever is held for this offer: the reservation, a stream, the staged image, or
     /// the frozen process. It will not be asked for again. Nothing held is fine.
     Discard(Pid, Offer),
+    /// Write an image of the guest to this node's disk, with [`Machine::checkpoint`](crate::Machine::checkpoint) as its
+    /// section, in place of the last one. It runs on.
+    Checkpoint(Pid),
+    /// Remove the image from this node's disk, durably. Nothing there is fine.
+    Erase(Pid),
     /// Let the staged guest run.
     Run {
         /// Which process.
@@ -383,6 +391,8 @@ pub enum Step {
     Forgotten,
     /// Target: effects are released. The move is over.
     Released,
+    /// A later incarnation of its node: a durable process begins a new life from its image on disk.
+    Restarted,
     /// Source: `cancel` has been sent.
     Cancelled,
     /// Target: dropped on `cancel`; the source has not been told.
@@ -409,7 +419,7 @@ pub enum Step {
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::PrepareAsked,
         Self::Reserved,
         Self::Frozen,
@@ -421,6 +431,7 @@ impl Step {
         Self::Forgetting,
         Self::Forgotten,
         Self::Released,
+        Self::Restarted,
         Self::Cancelled,
         Self::Dropped,
         Self::GiveUpAsked,
@@ -449,6 +460,7 @@ impl Step {
             Self::Forgetting => "forgetting",
             Self::Forgotten => "forgotten",
             Self::Released => "released",
+            Self::Restarted => "restarted",
             Self::Cancelled => "cancelled",
             Self::Dropped => "dropped",
             Self::GiveUpAsked => "give-up-asked",
@@ -539,6 +551,8 @@ impl fmt::Display for Output {
                 write!(f, "prepare({pid} {offer} from {from})")
             }
             Self::Discard(pid, offer) => write!(f, "discard({pid} {offer})"),
+            Self::Checkpoint(pid) => write!(f, "checkpoint({pid})"),
+            Self::Erase(pid) => write!(f, "erase({pid})"),
             Self::Run { pid, offer, epoch, held } => {
                 write!(f, "run({pid} {offer} {epoch}{})", if *held { " held" } else { "" })
             }

@@ -27,9 +27,11 @@
 //! | `Prepare {..}` | reserves room, fetches code, checks directories, in its own time | `Prepared` or `NotPrepared` |
 //! | `Freeze(pid, offer)` | asks the engine; passes on everything written before | `Frozen`, or `Ended` if it ended first |
 //! | `Transfer { section, to }` | streams the image on the bulk link to that incarnation, under (pid, offer) | `Transferred` or `TransferFailed` |
-//! | *(a stream arrives)* | takes it only for a live reservation of (pid, offer) from that incarnation | `Staged` or `StageFailed` |
+//! | *(a stream arrives)* | takes it only for a live reservation of (pid, offer) from that incarnation; that of a durable process is on this node's disk first | `Staged` or `StageFailed` |
 //! | `Store { ticket, section }` | writes the ticket's file under a temporary name, syncs it | `Stored` or `TransferFailed` |
-//! | `Discard(pid, offer)` | lets go of reservation, stream, stage, frozen guest or temporary file of that offer | nothing |
+//! | `Discard(pid, offer)` | lets go of reservation, stream, stage, frozen guest or temporary file of that offer; with a stage or a frozen guest, of the process's image on this node's disk | nothing |
+//! | `Checkpoint(pid)` | freezes the guest, takes its image with [`Machine::checkpoint`] as its section, lets it go on; the image replaces the last one on this node's disk | nothing |
+//! | `Erase(pid)` | removes the process's image from this node's disk, durably, before it does anything else | nothing |
 //! | `Run { .. held }` | starts the stage; if `held`, effects are held back | later `Wrote`, `Ended` |
 //! | `Resume { .. }` | lets the frozen guest go on | later `Wrote`, `Ended` |
 //! | `Release(pid, epoch)` | lets held effects go | nothing |
@@ -71,6 +73,7 @@ extern crate alloc;
 mod asks;
 pub mod balance;
 mod delivery;
+mod durable;
 mod io;
 mod machine;
 mod members;

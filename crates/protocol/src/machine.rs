@@ -9,8 +9,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use wire::{
-    AskId, Envelope, Epoch, GroupId, Member, Message, News, NodeId, Offer, Peer, Pid, Report,
-    Ticket,
+    AskId, Envelope, Epoch, GroupId, Member, Message, News, NodeId, Offer, Owner, Peer, Pid,
+    Report, Section, Ticket,
 };
 
 use crate::asks::Asks;
@@ -34,6 +34,9 @@ pub struct Config {
     pub address: String,
     /// Spreads retries.
     pub rng: Rng,
+    /// Whose images lie on its disk, written by its earlier incarnations. The driver holds each as a stage, under its
+    /// process and offer.
+    pub stored: Vec<Section>,
 }
 
 /// One incarnation of one node: all processes it has, offers, stages or keeps the output of.
@@ -81,6 +84,8 @@ pub(crate) enum Timer {
     Mail(Pid, Pid),
     Seek(Pid),
     Poll(Pid),
+    /// When to write an image of a durable process again.
+    Checkpoint(Pid),
     Ask(AskId),
     Errand(Ticket),
     Renew,
@@ -232,6 +237,30 @@ impl Machine {
         self.processes.get(&pid).map_or(0, |process| process.outbox.room())
     }
 
+    /// How often an image of this process is written to this node's disk, in milliseconds, if it is.
+    #[must_use]
+    pub fn durable(&self, pid: Pid) -> Option<u64> {
+        let every = self.processes.get(&pid)?.durable?;
+        Some(every.0 / 1_000)
+    }
+
+    /// In which of its lives a process is, if it is here.
+    #[must_use]
+    pub fn life(&self, pid: Pid) -> Option<u64> {
+        self.processes.get(&pid).map(|process| process.delivery.life.0)
+    }
+
+    /// What belongs into an image of a running process that is written to this node's disk now. `None` if there is
+    /// nothing to write: it does not run, or others may not see yet what it does.
+    #[must_use]
+    pub fn checkpoint(&self, pid: Pid) -> Option<Section> {
+        let process = self.processes.get(&pid)?;
+        let runs = matches!(process.phase, Phase::Running | Phase::Preparing(_));
+        let writes = runs && process.durable.is_some() && !process.outbox.waits_for_home();
+        let me = Owner::Node(self.config.me);
+        writes.then(|| process.section(pid, me, process.epoch))
+    }
+
     /// How long ago the registry last answered.
     #[must_use]
     pub fn registry_heard(&self, now: Instant) -> Option<Span> {
@@ -305,10 +334,12 @@ impl Machine {
             Message::Forgotten { pid, offer } => self.forgotten(now, from, pid, offer),
             Message::Cancel { pid, offer } => self.cancelled(now, from, pid, offer),
             Message::Dropped { pid, offer } => self.dropped(now, from, pid, offer),
-            Message::Output { pid, offset, base, stream, bytes } => {
-                self.output_arrived(from, pid, offset, base, stream, bytes);
+            Message::Output { pid, life, offset, base, stream, bytes } => {
+                self.output_arrived((from, life), pid, offset, base, stream, bytes);
             }
-            Message::Ended { pid, offset, outcome } => self.end_arrived(from, pid, offset, outcome),
+            Message::Ended { pid, life, offset, outcome } => {
+                self.end_arrived((from, life), pid, offset, outcome);
+            }
             Message::Acknowledged { pid, offset, ended } => {
                 self.acknowledged(now, pid, offset, ended);
             }
@@ -349,6 +380,7 @@ impl Machine {
                 Timer::Mail(pid, other) => self.wake_mail(now, pid, other),
                 Timer::Seek(other) => self.wake_seek(now, other),
                 Timer::Poll(pid) => self.wake_poll(now, pid),
+                Timer::Checkpoint(pid) => self.wake_checkpoint(now, pid),
                 Timer::Ask(ask) => self.ask_again(now, ask),
                 Timer::Errand(ticket) => self.pursue(now, ticket),
                 Timer::Renew => self.renew(now),
@@ -437,13 +469,16 @@ impl Incoming {
     fn status(&self, pid: Pid) -> Status {
         let from = match self.from {
             crate::process::From::Node(peer) => Some(peer),
-            crate::process::From::File(_) => None,
+            crate::process::From::File(_) | crate::process::From::Disk => None,
         };
         let here = Peer { node: NodeId(0), incarnation: wire::Incarnation(0) };
         let from = from.unwrap_or(here);
         let (epoch, condition, waits) = match &self.stage {
             Stage::Checking { found, .. } => {
                 (found.unwrap_or_default(), Condition::Reserved(from), None)
+            }
+            Stage::Claimed(section) => {
+                (section.epoch, Condition::Staged(from), Some(Waits::Registry))
             }
             Stage::Reserved { epoch } => (*epoch, Condition::Reserved(from), None),
             Stage::Receiving { epoch } => {

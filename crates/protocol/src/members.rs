@@ -20,12 +20,14 @@ const RENEW: Span = Span::seconds(1);
 impl Machine {
     pub(crate) fn say_first_word(&mut self, now: Instant) {
         let (name, address) = (self.config.name.clone(), self.config.address.clone());
-        self.ask(now, Purpose::Start, Request::Start { name, address });
+        let claims = !self.config.stored.is_empty();
+        self.ask(now, Purpose::Start, Request::Start { name, address, claims });
     }
 
     pub(crate) fn started(&mut self, now: Instant, news: News) {
         self.learn(now, news);
         if !self.expelled {
+            self.claim_stored(now);
             self.renew(now);
             self.want_ids(now);
             self.look_for_lost(now);
@@ -81,9 +83,10 @@ impl Machine {
         });
         claims
             || self.incoming.iter().any(|(pid, incoming)| {
+                let disk = incoming.from == From::Disk && self.rules.keep(Rule::ClaimsAreWaitedFor);
                 let from_gone = matches!(incoming.from, From::Node(peer) if self.gone(peer));
                 let holds = matches!(incoming.stage, Stage::Receiving { .. } | Stage::Staged(_));
-                (from_gone && holds) || self.killed(*pid)
+                disk || (from_gone && holds) || self.killed(*pid)
             })
     }
 

@@ -26,6 +26,9 @@ pub(crate) struct Outbox {
     /// Whether the home has yet to hear where the process is.
     pub(crate) announce: bool,
     pub(crate) end_acknowledged: bool,
+    /// In a new life: how many of the bytes here were written in an earlier one. The home may have them, and what that
+    /// life wrote later; nothing is said before it has told us how much it has.
+    replayed: Option<usize>,
     pub(crate) retry_at: Option<Instant>,
 }
 
@@ -55,14 +58,41 @@ impl Outbox {
         }
     }
 
+    /// What is written from now on follows what the home has, whatever that is.
+    pub(crate) fn write_on(&mut self) {
+        self.replayed = Some(self.bytes);
+        self.announce = true;
+    }
+
+    /// Whether the home has yet to say how much it has.
+    pub(crate) fn waits_for_home(&self) -> bool {
+        self.replayed.is_some()
+    }
+
+    /// The home says how much it has: what is left of the earlier life follows it, and what was written since.
+    fn follow(&mut self, offset: u64, replayed: usize) {
+        let there = offset.saturating_sub(self.acknowledged).min(replayed as u64);
+        self.take_off(there as usize);
+        self.acknowledged = self.acknowledged.max(offset);
+        self.sent = self.acknowledged;
+    }
+
     /// Takes the home's word. A late or repeated one changes nothing. True if room was made.
     pub(crate) fn acknowledge(&mut self, offset: u64) -> bool {
+        if let Some(replayed) = self.replayed.take() {
+            self.follow(offset, replayed);
+            return true;
+        }
         let offset = offset.min(self.written());
-        let mut done = offset.saturating_sub(self.acknowledged) as usize;
-        let made = 0 < done;
-        self.bytes -= done;
+        let done = offset.saturating_sub(self.acknowledged) as usize;
+        self.take_off(done);
         self.acknowledged = self.acknowledged.max(offset);
         self.sent = self.sent.max(self.acknowledged);
+        0 < done
+    }
+
+    fn take_off(&mut self, mut done: usize) {
+        self.bytes -= done;
         while 0 < done {
             let (_, chunk) = self.chunks.front_mut().expect("as many bytes as are counted");
             if done < chunk.len() {
@@ -73,7 +103,6 @@ impl Outbox {
                 self.chunks.pop_front();
             }
         }
-        made
     }
 
     pub(crate) fn acknowledged(&self) -> u64 {
@@ -105,6 +134,9 @@ impl Outbox {
     /// What has not been sent since the last rewind, with its offsets. Counts as sent now.
     pub(crate) fn unsent(&mut self) -> Vec<(u64, Stream, Blob)> {
         let mut unsent = Vec::new();
+        if self.waits_for_home() {
+            return unsent;
+        }
         let mut offset = self.acknowledged;
         for (stream, chunk) in &self.chunks {
             let end = offset + chunk.len() as u64;
@@ -137,6 +169,24 @@ mod tests {
         outbox.acknowledge(99);
         assert!(outbox.is_empty());
         assert_eq!(outbox.written(), 5, "a home cannot have more than there is");
+    }
+
+    #[test]
+    fn a_new_life_writes_on_where_the_log_ends() {
+        let image = || {
+            let mut outbox = Outbox::restored(3, alloc::vec![(Stream::Out, Blob(b"de".to_vec()))]);
+            outbox.write_on();
+            outbox.push(Stream::Out, b"new");
+            assert_eq!(outbox.unsent(), [], "the log may be longer than the image knows");
+            outbox
+        };
+        let said = |offset, bytes: &[u8]| [(offset, Stream::Out, Blob(bytes.to_vec()))];
+        for (log, rest) in [(3, &b"denew"[..]), (4, b"enew"), (5, b"new"), (9, b"new")] {
+            let mut outbox = image();
+            assert!(outbox.acknowledge(log));
+            assert_eq!(outbox.unsent(), said(log, rest), "a log of {log}");
+            assert!(!outbox.acknowledge(log), "that was the answer to what was said first");
+        }
     }
 
     #[test]

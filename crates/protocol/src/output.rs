@@ -6,7 +6,9 @@
 
 use alloc::vec::Vec;
 
-use wire::{Blob, Epoch, Location, Message, Outcome, Owner, Peer, Pid, Request, Standing, Stream};
+use wire::{
+    Blob, Epoch, Life, Location, Message, Outcome, Owner, Peer, Pid, Request, Standing, Stream,
+};
 
 use crate::asks::Purpose;
 use crate::machine::Timer;
@@ -24,6 +26,8 @@ pub(crate) struct Log {
     pub(crate) ended: bool,
     /// Who said something of the process last.
     pub(crate) holder: Option<Peer>,
+    /// In which of its lives. What an earlier one still says was written before this one began.
+    life: Life,
     /// How it ended, if nobody is left to say so: the registry has. What was taken is written down first.
     pub(crate) verdict: Option<Outcome>,
 }
@@ -69,20 +73,22 @@ impl Machine {
 
     fn say_output(&mut self, home: Peer, pid: Pid) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
+        let life = process.delivery.life;
         let outbox = &mut process.outbox;
         let base = outbox.acknowledged();
         let mut unsent = outbox.unsent();
         if unsent.is_empty() && outbox.announce {
             unsent.push((base, Stream::Out, Blob::default()));
         }
-        let ending = process.told && !outbox.end_acknowledged;
+        // Where the end stands is known when the home has said where this life begins.
+        let ending = process.told && !outbox.end_acknowledged && !outbox.waits_for_home();
         let end = process.ended.clone().filter(|_| ending);
         let written = outbox.written();
         for (offset, stream, bytes) in unsent {
-            self.send(home, Message::Output { pid, offset, base, stream, bytes });
+            self.send(home, Message::Output { pid, life, offset, base, stream, bytes });
         }
         if let Some(outcome) = end {
-            self.send(home, Message::Ended { pid, offset: written, outcome });
+            self.send(home, Message::Ended { pid, life, offset: written, outcome });
         }
     }
 
@@ -116,6 +122,11 @@ impl Machine {
 
     pub(crate) fn acknowledged(&mut self, now: Instant, pid: Pid, offset: u64, ended: bool) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
+        if process.outbox.waits_for_home() && ended {
+            // Its end was told in its last life.
+            self.doom(pid);
+        }
+        let Some(process) = self.processes.get_mut(&pid) else { return };
         let room = process.outbox.acknowledge(offset);
         process.outbox.announce = false;
         let running = !matches!(process.phase, Phase::Ending);
@@ -123,6 +134,7 @@ impl Machine {
         if room && running {
             self.put(Output::OutputRoom(pid));
         }
+        self.flush(now, pid);
         self.bury(now, pid);
     }
 
@@ -176,6 +188,8 @@ impl Machine {
             return;
         }
         let name = process.name.take();
+        // Who has been told of its end must not hear of another life.
+        self.erase(pid);
         self.mail_ends(now, pid, &outcome);
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let killers: Vec<Wisher> = core::mem::take(&mut process.killers);
@@ -226,7 +240,7 @@ impl Machine {
 
     pub(crate) fn output_arrived(
         &mut self,
-        from: Peer,
+        (from, life): (Peer, Life),
         pid: Pid,
         offset: u64,
         base: u64,
@@ -235,7 +249,7 @@ impl Machine {
     ) {
         let once = self.rules.keep(Rule::OutputOnce);
         let soon = !self.rules.keep(Rule::WrittenThenAcknowledged);
-        let Some(log) = self.log(from, pid, base) else { return };
+        let Some(log) = self.log((from, life), pid, base) else { return };
         let Some(taken) = log.taken else { return };
         let end = offset.saturating_add(bytes.0.len() as u64);
         // What leaves a gap comes again, after what belongs before it.
@@ -258,9 +272,15 @@ impl Machine {
         self.acknowledge(from, pid);
     }
 
-    pub(crate) fn end_arrived(&mut self, from: Peer, pid: Pid, offset: u64, outcome: Outcome) {
+    pub(crate) fn end_arrived(
+        &mut self,
+        (from, life): (Peer, Life),
+        pid: Pid,
+        offset: u64,
+        outcome: Outcome,
+    ) {
         // All of its output is acknowledged before the log can be at `offset`.
-        let Some(log) = self.log(from, pid, offset) else { return };
+        let Some(log) = self.log((from, life), pid, offset) else { return };
         if log.ended {
             return self.acknowledge(from, pid);
         }
@@ -277,11 +297,15 @@ impl Machine {
         }
     }
 
-    fn log(&mut self, from: Peer, pid: Pid, base: u64) -> Option<&mut Log> {
+    fn log(&mut self, (from, life): (Peer, Life), pid: Pid, base: u64) -> Option<&mut Log> {
         let log = self.logs.entry(pid).or_insert_with(|| {
             self.outputs.push_back(Output::OpenLog { pid, base });
             Log::default()
         });
+        if life < log.life {
+            return None;
+        }
+        log.life = life;
         log.holder = Some(from);
         Some(log)
     }
@@ -369,9 +393,9 @@ mod tests {
         let mut machine = machine(1);
         let (pid, dead) = (pid(2), peer(2));
         let bytes = Blob(b"last words".to_vec());
-        machine.output_arrived(dead, pid, 0, 0, Stream::Out, Blob::default());
+        machine.output_arrived((dead, Life(1)), pid, 0, 0, Stream::Out, Blob::default());
         machine.log_opened(machine.now, pid, 0, false);
-        machine.output_arrived(dead, pid, 0, 0, Stream::Out, bytes);
+        machine.output_arrived((dead, Life(1)), pid, 0, 0, Stream::Out, bytes);
         let place = Place { owner: Owner::Node(dead), epoch: Epoch(0), offer: Offer(0) };
         machine.logs_located(&[(pid, Location { place, standing: Standing::Lost })]);
         let concludes = |outputs: &[Output]| {

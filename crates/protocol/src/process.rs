@@ -2,11 +2,16 @@
 
 use alloc::vec::Vec;
 
-use wire::{Blob, Epoch, NodeId, Offer, Outcome, Owner, Peer, Pid, Section, Ticket, Why};
+use wire::{Blob, Epoch, Life, NodeId, Offer, Outcome, Owner, Peer, Pid, Section, Ticket, Why};
 
 use crate::delivery::Delivery;
+use crate::durable::CHECKPOINT_MIN;
 use crate::outbox::Outbox;
 use crate::{Instant, Span};
+
+/// An image on disk knows some offers, and the process may have made more since: those of each life begin anew, at
+/// twice this power of two. No life makes so many.
+const OFFERS_OF_A_LIFE: u32 = 32;
 
 /// A process that runs here, or of which this node holds an image as its source.
 #[derive(Debug)]
@@ -18,6 +23,9 @@ pub(crate) struct Process {
     pub(crate) name: Option<alloc::string::String>,
     /// Its group ends with it, should it fail.
     pub(crate) together: bool,
+    /// How often its image is written to the disk, if it is to outlive its node's crash.
+    pub(crate) durable: Option<Span>,
+    pub(crate) checkpoint_at: Option<Instant>,
     pub(crate) outbox: Outbox,
     pub(crate) delivery: Delivery,
     pub(crate) phase: Phase,
@@ -110,13 +118,16 @@ pub(crate) struct Incoming {
 pub(crate) enum From {
     Node(Peer),
     File(Ticket),
+    /// This node's disk: an earlier incarnation had it.
+    Disk,
 }
 
-#[expect(clippy::large_enum_variant, reason = "each grows to the largest before it goes")]
 #[derive(Debug)]
 pub(crate) enum Stage {
     /// The driver and the registry have been asked.
     Checking { ready: bool, found: Option<Epoch> },
+    /// Its image lies on this node's disk, and the registry has been asked whether it is still here.
+    Claimed(Section),
     /// Room is kept, until then.
     Reserved { epoch: Epoch },
     /// Its image is on its way.
@@ -133,6 +144,8 @@ impl Process {
             home,
             name: None,
             together: false,
+            durable: None,
+            checkpoint_at: None,
             outbox: Outbox::default(),
             delivery: Delivery::default(),
             phase: Phase::Running,
@@ -155,11 +168,25 @@ impl Process {
             offer: section.offer,
             name: section.name,
             together: section.together,
+            durable: section.durable.map(|millis| CHECKPOINT_MIN.max(Span::millis(millis.into()))),
             outbox: Outbox::restored(section.acknowledged, section.output),
             delivery,
             phase,
             ..Self::new(section.home)
         }
+    }
+
+    /// A new life of the process of an image from this node's disk: it keeps what it was told at its start, whom it
+    /// watches, and what it has written and its home does not have.
+    pub(crate) fn reborn(section: Section, epoch: Epoch, writes_on: bool) -> Self {
+        let life = Life(epoch.0 + 1);
+        let mut process = Self::arrived(section, epoch, Phase::Running);
+        process.offer = process.offer.max(Offer(life.0 << OFFERS_OF_A_LIFE));
+        process.delivery.begin_anew(life);
+        if writes_on {
+            process.outbox.write_on();
+        }
+        process
     }
 
     /// What travels with its image.
@@ -172,6 +199,7 @@ impl Process {
             home: self.home,
             name: self.name.clone(),
             together: self.together,
+            durable: self.durable.map(|span| u32::try_from(span.0 / 1_000).unwrap_or(u32::MAX)),
             acknowledged: self.outbox.acknowledged(),
             output: self.outbox.unacknowledged(),
             letters: self.delivery.letters(),

@@ -44,9 +44,10 @@ pub struct Registry {
     places: BTreeMap<Pid, Place>,
     names: BTreeMap<String, Pid>,
     killed: BTreeMap<GroupId, Generation>,
-    /// Groups of which nothing is left, for those who have not heard it. Losing this is harmless:
-    /// the question is answered once more by everyone.
+    /// Groups of which nothing is left, and since when, for words about them that are still on their way. On disk they
+    /// are as those that are being killed: after a start the question is answered once more by everyone.
     kills_done: BTreeSet<GroupId>,
+    kills_in_order: VecDeque<(Instant, GroupId)>,
     /// When each token expires.
     tokens: BTreeMap<TokenHash, Instant>,
     /// Told anew by every incarnation, so it needs no disk.
@@ -88,6 +89,7 @@ impl Registry {
             names: BTreeMap::new(),
             killed: BTreeMap::new(),
             kills_done: BTreeSet::new(),
+            kills_in_order: VecDeque::new(),
             tokens: BTreeMap::new(),
             code: BTreeMap::new(),
             ended: VecDeque::new(),
@@ -160,7 +162,9 @@ impl Registry {
     pub fn apply(&mut self, now: Instant, from: Peer, request: Request) -> (Reply, Vec<Write>) {
         self.refresh(now);
         let reply = match request {
-            Request::Start { name, address } => self.start(now, from, name, address),
+            Request::Start { name, address, claims } => {
+                self.start(now, from, (name, address), claims)
+            }
             // Whoever founds the cluster is nobody yet.
             Request::Join { token, name, address } => self.join(now, token, name, address),
             request => match self.standing(from) {
@@ -216,7 +220,7 @@ impl Registry {
                 None => Reply::Refused(RegistryRefusal::Unknown),
             },
             Request::KillGroup(group) => self.kill(now, group),
-            Request::Forget(node) => self.forget(node),
+            Request::Forget(node) => self.forget(now, node),
             Request::Token { hash, life_micros } => {
                 self.forget_tokens(now);
                 let expires = now + Span(life_micros).min(TOKEN_LIFE);
@@ -286,7 +290,14 @@ impl Registry {
     }
 
     /// A first word, or a repetition of one. An older incarnation than the newest is refused.
-    fn start(&mut self, now: Instant, from: Peer, name: String, address: String) -> Reply {
+    fn start(
+        &mut self,
+        now: Instant,
+        from: Peer,
+        (name, address): (String, String),
+        claims: bool,
+    ) -> Reply {
+        let claims = claims && self.rules.keep(Rule::ClaimsAreWaitedFor);
         let taken = self.name_taken(&name, Some(from.node));
         let generation = self.generation;
         let Some(state) = self.members.get_mut(&from.node) else {
@@ -308,13 +319,16 @@ impl Registry {
             state.record.name = name;
             state.record.address = address;
             state.standing = MemberStanding::Up;
-            // It holds nothing yet, so it has dealt with all that was.
-            state.handled = Generation(generation.0 + u64::from(!first));
+            // It holds nothing yet, so it has dealt with all that was: unless it has images on its disk.
+            state.handled = match claims {
+                true => Generation(0),
+                false => Generation(generation.0 + u64::from(!first)),
+            };
             self.version += 1;
             if first {
                 self.write_member(from.node);
             } else {
-                self.departed(from.node);
+                self.departed(now, from.node);
             }
         }
         Reply::News(Some(self.news()))
@@ -326,7 +340,7 @@ impl Registry {
             state.handled = state.handled.max(handled.min(self.generation));
         }
         self.refresh(now);
-        self.settle();
+        self.settle(now);
         Reply::News((seen != self.version).then(|| self.news()))
     }
 
@@ -342,7 +356,7 @@ impl Registry {
 
     /// The heart of the matter: compare, and swap.
     fn swap(&mut self, from: Peer, swap: Swap) -> Reply {
-        if !swap_is_due(from, &swap) {
+        if !swap_is_due(from, &swap, self.rules) {
             return Reply::Refused(RegistryRefusal::Unknown);
         }
         let location = self.locate(swap.pid);
@@ -356,7 +370,7 @@ impl Registry {
             (SwapKind::TakeBack, standing) => {
                 standing == Standing::Gone || !self.rules.keep(Rule::Evidence)
             }
-            (SwapKind::Commit | SwapKind::Store | SwapKind::Thaw, _) => {
+            (SwapKind::Commit | SwapKind::Store | SwapKind::Thaw | SwapKind::Restart, _) => {
                 // Over or not: a word that was long on its way must not find that all is forgotten.
                 let group = &swap.pid.group;
                 let killed = self.killed.contains_key(group) || self.kills_done.contains(group);
@@ -424,7 +438,7 @@ impl Registry {
         Reply::Killing(group, self.waiting_for(since))
     }
 
-    fn forget(&mut self, node: NodeId) -> Reply {
+    fn forget(&mut self, now: Instant, node: NodeId) -> Reply {
         let Some(state) = self.members.get_mut(&node) else {
             return Reply::Refused(RegistryRefusal::Unknown);
         };
@@ -434,7 +448,7 @@ impl Registry {
             MemberStanding::Joined | MemberStanding::Silent => {
                 state.record.forgotten = true;
                 state.standing = MemberStanding::Forgotten;
-                self.departed(node);
+                self.departed(now, node);
                 Reply::Done
             }
         }
@@ -475,19 +489,19 @@ impl Registry {
     }
 
     /// An incarnation of `node` is gone: everyone has to deal with that.
-    fn departed(&mut self, node: NodeId) {
+    fn departed(&mut self, now: Instant, node: NodeId) {
         self.raise_generation();
         let generation = self.generation;
         if let Some(state) = self.members.get_mut(&node) {
             state.record.departed = generation;
         }
         self.write_member(node);
-        self.settle();
+        self.settle(now);
     }
 
     /// What incarnations had that are gone is lost as soon as nobody can claim it any more; a kill
     /// is over as soon as nobody can run it any more.
-    fn settle(&mut self) {
+    fn settle(&mut self, now: Instant) {
         let handled = match self.rules.keep(Rule::LostTogether) {
             true => self.handled_by_all(),
             false => self.generation,
@@ -514,15 +528,24 @@ impl Registry {
         for group in &over {
             self.killed.remove(group);
             self.kills_done.insert(*group);
-            if KILLS_DONE_MAX < self.kills_done.len() {
-                self.kills_done.pop_first();
-            }
-            self.writes.push(Write::Delete(Key::Killed(*group)));
+            self.kills_in_order.push_back((now, *group));
         }
+        self.forget_kills(now);
         if !due.is_empty() {
             self.drop_lost_names();
         }
         self.version += u64::from(!due.is_empty() || !over.is_empty());
+    }
+
+    /// Nothing that was said of a group before its kill was over is under way any more.
+    fn forget_kills(&mut self, now: Instant) {
+        while let Some((at, group)) = self.kills_in_order.front().copied()
+            && (at + ENDED_KEPT <= now || KILLS_DONE_MAX < self.kills_in_order.len())
+        {
+            self.kills_in_order.pop_front();
+            self.kills_done.remove(&group);
+            self.writes.push(Write::Delete(Key::Killed(group)));
+        }
     }
 
     fn drop_lost_names(&mut self) {
@@ -607,7 +630,7 @@ fn fits(name: &str) -> bool {
 }
 
 /// Whether it is this asker's to ask for this swap.
-fn swap_is_due(from: Peer, swap: &Swap) -> bool {
+fn swap_is_due(from: Peer, swap: &Swap, rules: Rules) -> bool {
     let me = Owner::Node(from);
     match swap.kind {
         SwapKind::Commit | SwapKind::TakeBack => {
@@ -616,5 +639,11 @@ fn swap_is_due(from: Peer, swap: &Swap) -> bool {
         SwapKind::GiveUp | SwapKind::Raise => swap.owner == me && swap.to == me,
         SwapKind::Store => swap.owner == me && swap.to == Owner::File,
         SwapKind::Thaw => swap.owner == Owner::File && swap.to == me,
+        // That it asks is the evidence that its earlier incarnations are over.
+        SwapKind::Restart => {
+            let earlier = matches!(swap.owner, Owner::Node(last)
+                if last.node == from.node && last.incarnation < from.incarnation);
+            swap.to == me && (earlier || !rules.keep(Rule::RestartByRecord))
+        }
     }
 }

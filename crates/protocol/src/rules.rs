@@ -93,6 +93,16 @@ rules! {
     FileThenRecord = "file-then-record",
     /// A thaw from a file asks the registry before anything runs.
     ThawBySwap = "thaw-by-swap",
+    /// A process begins anew only where the record says that it was, and only when that incarnation is over.
+    RestartByRecord = "restart-by-record",
+    /// What an incarnation had is not lost while a later one of the same node may still begin it anew.
+    ClaimsAreWaitedFor = "claims-are-waited-for",
+    /// A letter for an earlier life of its receiver is not taken.
+    LivesApart = "lives-apart",
+    /// Whoever hears of a new life of a correspondent starts over with it.
+    NewLifeStartsOver = "new-life-starts-over",
+    /// A new life writes on where the log of the last one ends.
+    WritesOn = "writes-on",
     /// A process takes each piece of each sender once.
     LetterOnce = "letter-once",
     /// It takes them in the order in which they were sent.

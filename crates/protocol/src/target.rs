@@ -164,7 +164,7 @@ impl Machine {
                     self.drop_incoming(pid);
                 }
             }
-            Stage::Reserved { .. } | Stage::Staged(_) => (),
+            Stage::Reserved { .. } | Stage::Staged(_) | Stage::Claimed(_) => (),
             Stage::Checking { .. } => {
                 self.send(from, Message::Refused { pid, offer, reason: Refusal::NotOwner });
                 self.drop_incoming(pid);
@@ -219,7 +219,7 @@ impl Machine {
                 self.wake_incoming_at(pid, now + RESERVED);
                 self.ask(now, Purpose::Check(pid, offer), Request::Locate(vec![pid]));
             }
-            Stage::Checking { .. } | Stage::Staged(_) => (),
+            Stage::Checking { .. } | Stage::Staged(_) | Stage::Claimed(_) => (),
         }
     }
 
@@ -262,13 +262,13 @@ impl Machine {
         }
     }
 
-    fn ask_to_commit(&mut self, now: Instant, pid: Pid) {
-        let Some(Incoming { stage: Stage::Staged(section), .. }) = self.incoming.get(&pid) else {
-            return;
-        };
-        let kind = match section.owner {
-            Owner::File => SwapKind::Thaw,
-            Owner::Node(_) | Owner::Nobody | Owner::Killed => SwapKind::Commit,
+    pub(crate) fn ask_to_commit(&mut self, now: Instant, pid: Pid) {
+        let Some(incoming) = self.incoming.get(&pid) else { return };
+        let Stage::Staged(section) = &incoming.stage else { return };
+        let kind = match (incoming.from, section.owner) {
+            (From::Disk, _) => SwapKind::Restart,
+            (_, Owner::File) => SwapKind::Thaw,
+            (_, Owner::Node(_) | Owner::Nobody | Owner::Killed) => SwapKind::Commit,
         };
         let (owner, epoch, offer) = (section.owner, section.epoch, section.offer);
         let to = Owner::Node(self.config.me);
@@ -317,9 +317,13 @@ impl Machine {
         let held = matches!(from, From::Node(_)) && self.rules.keep(Rule::HoldEffects);
         let phase = match from {
             From::Node(source) => Phase::Muted(Muted { source, since: now, raising: false }),
-            From::File(_) => Phase::Running,
+            From::File(_) | From::Disk => Phase::Running,
         };
-        self.processes.insert(pid, Process::arrived(section, epoch, phase));
+        let process = match from {
+            From::Disk => Process::reborn(section, epoch, self.rules.keep(Rule::WritesOn)),
+            From::Node(_) | From::File(_) => Process::arrived(section, epoch, phase),
+        };
+        self.processes.insert(pid, process);
         self.put(Output::Run { pid, offer, epoch, held });
         match from {
             From::Node(_) => {
@@ -331,6 +335,11 @@ impl Machine {
                 self.step(pid, Step::Thawed);
                 self.report_here(ticket, Report::Thawed { epoch });
             }
+            From::Disk => self.step(pid, Step::Restarted),
+        }
+        match from {
+            From::File(_) => self.checkpoint_soon(now, pid),
+            From::Node(_) | From::Disk => self.checkpoint_later(now, pid),
         }
         self.flush(now, pid);
         if !held {
@@ -355,6 +364,8 @@ impl Machine {
         let final_word = match location.standing {
             // Nobody is left who could write the file into the record.
             Standing::Gone if swap.kind == SwapKind::Thaw => true,
+            // What was found a moment ago has changed: somebody else took it.
+            _ if swap.kind == SwapKind::Restart => true,
             Standing::Lost | Standing::Unknown => true,
             _ => past || self.killed(pid),
         };
@@ -423,6 +434,7 @@ impl Machine {
             && offer == swap.offer
         {
             self.put(Output::Kill(pid));
+            self.erase(pid);
             if let Some(process) = self.processes.remove(&pid) {
                 self.pursue_again(now, &process.killers);
             }
@@ -479,6 +491,8 @@ impl Machine {
             self.unask(&Purpose::Check(pid, incoming.offer));
             self.unask(&Purpose::Swap(pid, SwapKind::Commit));
             self.unask(&Purpose::Swap(pid, SwapKind::Thaw));
+            self.unask(&Purpose::Swap(pid, SwapKind::Restart));
+            self.unask(&Purpose::Claim(pid));
             self.put(Output::Discard(pid, incoming.offer));
         }
     }

@@ -19,8 +19,13 @@ pub(crate) fn pid(group: u64) -> Pid {
 
 /// A node that has not heard of any other.
 pub(crate) fn machine(node: u32) -> Machine {
-    let config =
-        Config { me: peer(node), name: String::new(), address: String::new(), rng: Rng::seeded(0) };
+    let config = Config {
+        me: peer(node),
+        name: String::new(),
+        address: String::new(),
+        rng: Rng::seeded(0),
+        stored: Vec::new(),
+    };
     Machine::new(Instant::default(), config)
 }
 

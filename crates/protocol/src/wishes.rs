@@ -16,6 +16,7 @@ use wire::{
 
 use crate::asks::Purpose;
 use crate::delivery::Books;
+use crate::durable::CHECKPOINT_MIN;
 use crate::machine::Timer;
 use crate::process::{Phase, Process, Wisher};
 use crate::{Instant, Machine, Output, Span, Wish};
@@ -76,6 +77,7 @@ pub(crate) struct Spawning {
     locate: Locate,
     in_transit: InTransit,
     together: bool,
+    durable: Option<Span>,
     members: u32,
     since: Instant,
     pid: Option<Pid>,
@@ -94,7 +96,7 @@ impl Errands {
 impl Machine {
     pub(crate) fn wish(&mut self, now: Instant, ticket: Ticket, wish: Wish) {
         match wish {
-            Wish::Spawn { home, name, grant, locate, in_transit, together, members } => {
+            Wish::Spawn { home, name, grant, locate, in_transit, together, durable, members } => {
                 self.errands.open.insert(ticket, Open::Here);
                 let pid = None;
                 self.spawning.push(Spawning {
@@ -105,6 +107,7 @@ impl Machine {
                     locate,
                     in_transit,
                     together,
+                    durable: durable.map(|every| every.max(CHECKPOINT_MIN)),
                     members,
                     since: now,
                     pid,
@@ -118,7 +121,9 @@ impl Machine {
                 self.pursue(now, ticket);
             }
             Wish::Store(pid) => match self.processes.get(&pid) {
-                Some(Process { phase: Phase::Running, doomed: false, .. }) => {
+                Some(Process { phase: Phase::Running, doomed: false, outbox, .. })
+                    if !outbox.waits_for_home() =>
+                {
                     self.errands.open.insert(ticket, Open::Here);
                     self.begin_store(pid, ticket);
                 }
@@ -334,7 +339,12 @@ impl Machine {
                 self.report(now, wisher, Report::Ended(outcome));
                 Taken::Yes
             }
-            (Phase::Running, Errand::Move(_)) if process.doomed => Taken::NotNow,
+            // Where its output goes on is not in its image.
+            (Phase::Running, Errand::Move(_))
+                if process.doomed || process.outbox.waits_for_home() =>
+            {
+                Taken::NotNow
+            }
             (Phase::Running, Errand::Move(to)) => {
                 self.begin_move(now, pid, to, wisher);
                 Taken::Yes
@@ -406,7 +416,16 @@ impl Machine {
 
     fn spawn(&mut self, now: Instant, spawning: Spawning, pid: Pid) {
         let Spawning {
-            ticket, home, mut name, grant, locate, in_transit, together, members, ..
+            ticket,
+            home,
+            mut name,
+            grant,
+            locate,
+            in_transit,
+            together,
+            durable,
+            members,
+            ..
         } = spawning;
         let members: Vec<_> = (0..members.max(1)).map(|index| Pid { index, ..pid }).collect();
         // All of them are here before the first one runs, and can be sent to.
@@ -414,6 +433,7 @@ impl Machine {
             let mut process = Process::new(home);
             process.name = name.take();
             process.together = together;
+            process.durable = durable;
             process.delivery.grant = grant.clone();
             process.delivery.locate = locate;
             process.delivery.in_transit = in_transit;
@@ -423,6 +443,7 @@ impl Machine {
             process.outbox.announce = true;
             self.processes.insert(*member, process);
             self.put(Output::Start(ticket, *member));
+            self.checkpoint_soon(now, *member);
         }
         self.report_here(ticket, Report::Spawned(pid));
         for member in members {

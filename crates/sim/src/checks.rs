@@ -7,13 +7,18 @@ use wire::{
     Epoch, GroupId, Key, Offer, Outcome, Owner, Pid, Place, Record, Report, Section, Ticket,
 };
 
-use crate::world::{BIRTH, GuestState, Life, World, peer};
+use crate::durable::words_of;
+use crate::world::{BIRTH, GuestState, Life, Log, World, peer};
 
 /// What an outside observer has seen.
 #[derive(Default)]
 pub(crate) struct Truth {
     /// Every process that was started, in order.
     pub(crate) born: Vec<Pid>,
+    /// In which of its lives each is.
+    pub(crate) lives: BTreeMap<Pid, u64>,
+    /// The wishes that have started durable groups.
+    pub(crate) durable: BTreeSet<Ticket>,
     /// How many effects of each the world has seen.
     pub(crate) world: BTreeMap<Pid, u64>,
     /// What a guest had written when it ended.
@@ -52,6 +57,11 @@ pub(crate) struct Truth {
 }
 
 impl Truth {
+    /// Whether it begins anew when its node has crashed.
+    pub(crate) fn is_durable(&self, pid: Pid) -> bool {
+        self.started.get(&pid.group).is_some_and(|ticket| self.durable.contains(ticket))
+    }
+
     /// Whether the group of this process ends with its first member that fails.
     pub(crate) fn end_together(&self, pid: Pid) -> bool {
         self.started.get(&pid.group).is_some_and(|ticket| self.together.contains(ticket))
@@ -65,7 +75,13 @@ impl World {
         let guest = &self.nodes[node].guests[&pid];
         let seen = self.truth.world.get(&pid).copied().unwrap_or(0);
         let logs = self.nodes.iter().filter_map(|node| node.logs.get(&pid));
-        let unseen = logs.clone().find(|log| !guest.written.starts_with(&log.bytes));
+        let durable = self.truth.is_durable(pid);
+        let unseen = logs.clone().find(|log| match durable {
+            true => {
+                words_of(&log.bytes, guest.life).is_none_or(|words| guest.written.len() < words)
+            }
+            false => !guest.written.starts_with(&log.bytes),
+        });
         let problem = if 1 < running.len() {
             format!("two copies of {pid} run, on nodes {running:?}")
         } else if guest.made < seen {
@@ -105,8 +121,12 @@ impl World {
         after.extend_from_slice(bytes);
         // The words of one that has crashed may still be on their way.
         let running = self.running(pid);
-        let mut words = running.iter().map(|node| &self.nodes[*node].guests[&pid].written);
-        let known = words.any(|written| written.starts_with(&after));
+        let durable = self.truth.is_durable(pid);
+        let known =
+            running.iter().map(|node| &self.nodes[*node].guests[&pid]).any(|guest| match durable {
+                true => words_of(&after, guest.life).is_some_and(|n| n <= guest.written.len()),
+                false => guest.written.starts_with(&after),
+            });
         if !known && !running.is_empty() {
             self.fail(format!("the home of {pid} writes what no copy has written"));
         }
@@ -128,7 +148,7 @@ impl World {
                 self.fail(format!("{pid} is reported lost, and a survivor held its image"));
             }
         } else if let Some(log) = self.nodes[node].logs.get(&pid)
-            && self.truth.last_words.get(&pid) != Some(&log.bytes)
+            && !self.are_last_words(pid, &log.bytes)
         {
             self.fail(format!("the end of {pid} is told before its last words"));
         }
@@ -138,6 +158,15 @@ impl World {
         if self.truth.end_together(pid) && outcome.is_failure() && !lost {
             self.truth.failed.insert(pid.group, pid);
             self.marks.mark("a group ends together");
+        }
+    }
+
+    /// Whether a log holds all that an ended process has written, in this life.
+    fn are_last_words(&self, pid: Pid, log: &[u8]) -> bool {
+        let Some(words) = self.truth.last_words.get(&pid) else { return false };
+        match self.truth.is_durable(pid) {
+            true => words_of(log, self.truth.lives[&pid]) == Some(words.len()),
+            false => words == log,
         }
     }
 
@@ -151,6 +180,13 @@ impl World {
         let moved_on = !mine && (place.offer != offer || raised);
         let rests = matches!(place.owner, Owner::File | Owner::Nobody | Owner::Killed);
         let in_file = self.files.get(&pid).is_some_and(|(_, section)| section.offer == offer);
+        // Its target crashed, and a later incarnation of that has begun it anew.
+        let reborn = place.peer().is_some_and(|owner| {
+            !mine && self.nodes[owner.node.0 as usize - 1].durable.contains_key(&pid)
+        });
+        if reborn {
+            return;
+        }
         if !heard && !moved_on && !rests && !in_file {
             self.fail(format!("node{node} lets go of {pid} {offer}, and nobody said it runs"));
         }
@@ -202,6 +238,14 @@ impl World {
         let place = self.place(pid);
         if place.owner == Owner::File {
             return self.files.contains_key(&pid);
+        }
+        if let Owner::Node(owner) = place.owner
+            && let node = &self.nodes[owner.node.0 as usize - 1]
+            && node.durable.contains_key(&pid)
+            && !node.forgotten
+            && (node.machine.is_none() || node.room.iter().any(|((p, _), r)| *p == pid && r.reborn))
+        {
+            return true;
         }
         let next = Epoch(place.epoch.0.wrapping_sub(1));
         (0..self.nodes.len()).filter(|node| self.nodes[*node].machine.is_some()).any(|node| {
@@ -280,8 +324,12 @@ impl World {
             if guest.held {
                 return Some(format!("{pid} still holds its effects back"));
             }
-            let delivered =
-                logs.any(|n| n.logs.get(&pid).is_some_and(|l| l.bytes == guest.written));
+            let durable = self.truth.is_durable(pid);
+            let whole = |log: &Log| match durable {
+                true => words_of(&log.bytes, guest.life) == Some(guest.written.len()),
+                false => log.bytes == guest.written,
+            };
+            let delivered = logs.any(|n| n.logs.get(&pid).is_some_and(whole));
             return (!delivered && !guest.written.is_empty())
                 .then(|| format!("output of {pid} is missing at its home"));
         }

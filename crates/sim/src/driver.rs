@@ -5,6 +5,7 @@ use wire::{
     Blob, Grant, InTransit, Locate, Message, Outcome, Peer, Pid, Refusal, Report, Section, Stream,
 };
 
+use crate::durable::word;
 use crate::world::{Event, Guest, GuestState, Life, Log, Room, WishFor, World, id};
 
 /// The longest that a local answer takes.
@@ -53,6 +54,7 @@ impl World {
             Output::Start(ticket, pid) => {
                 self.truth.started.insert(pid.group, ticket);
                 self.truth.born.push(pid);
+                self.truth.lives.insert(pid, 1);
                 self.trace(pid.group);
                 self.nodes[node].guests.insert(pid, Guest::new());
                 self.goes(node, pid);
@@ -82,7 +84,7 @@ impl World {
             }
             Output::Prepare { from, pid, offer, .. } => {
                 let attempt = self.next_attempt();
-                let room = Room { attempt, from: Some(from), stage: None };
+                let room = Room { attempt, from: Some(from), reborn: false, stage: None };
                 self.nodes[node].room.insert((pid, offer), room);
                 let input = match self.rng.chance(self.faults.refusal) {
                     true => {
@@ -100,10 +102,14 @@ impl World {
                 self.schedule(after, Event::Prepared { life, attempt, input });
             }
             Output::Discard(pid, offer) => {
-                self.nodes[node].room.remove(&(pid, offer));
+                let room = self.nodes[node].room.remove(&(pid, offer));
+                if room.is_some_and(|room| room.stage.is_some()) {
+                    self.erase(node, pid);
+                }
                 let frozen = self.nodes[node].guests.get(&pid);
                 if frozen.is_some_and(|guest| guest.state == GuestState::Frozen(offer)) {
                     self.check_letting_go(node, pid, offer);
+                    self.erase(node, pid);
                     self.nodes[node].guests.remove(&pid);
                     // The word that it runs may have outlived whoever said it.
                     self.note_losses();
@@ -112,14 +118,24 @@ impl World {
             Output::Run { pid, offer, epoch, held } => {
                 self.truth.committed.entry((pid, offer)).or_insert(epoch);
                 let room = self.nodes[node].room.remove(&(pid, offer));
-                let Some((guest, _)) = room.and_then(|room| room.stage) else {
+                let reborn = room.as_ref().is_some_and(|room| room.reborn);
+                let Some((mut guest, _)) = room.and_then(|room| room.stage) else {
                     return self.fail(format!("node{node} runs {pid} {offer} without an image"));
                 };
+                if reborn {
+                    guest = self.begin_anew(pid, guest);
+                }
                 let state = GuestState::Running;
                 let guest = Guest { state, held, imaged: false, ..guest };
                 self.nodes[node].guests.insert(pid, guest);
                 self.goes(node, pid);
             }
+            Output::Checkpoint(pid) => {
+                let life = self.life(node);
+                let after = Span::micros(self.rng.below(LOCAL_MAX.0));
+                self.schedule(after, Event::Checkpoint { life, pid });
+            }
+            Output::Erase(pid) => self.erase(node, pid),
             Output::Resume { pid, .. } => {
                 self.truth.storing.remove(&(node, pid));
                 match self.nodes[node].guests.get_mut(&pid) {
@@ -185,7 +201,11 @@ impl World {
         match note {
             Note::Delivered { letter, .. } => {
                 self.marks.mark("a delivery noted");
-                if !self.truth.noted.insert((letter.from, letter.to, letter.life, letter.first)) {
+                // To another life of its receiver the numbers begin anew.
+                let one_life = !self.truth.is_durable(letter.to);
+                if one_life
+                    && !self.truth.noted.insert((letter.from, letter.to, letter.life, letter.first))
+                {
                     self.fail(format!("{letter:?} was noted as delivered twice"));
                 }
             }
@@ -266,8 +286,13 @@ impl World {
         let room = self.nodes[target].room.get_mut(&(pid, offer));
         let room = room.filter(|room| there && room.from == Some(source) && room.stage.is_none());
         let staged = match room {
-            Some(room) if !broken => {
+            Some(_) if !broken => {
                 let section = copy.1.clone();
+                if section.durable.is_some() {
+                    self.nodes[target].durable.insert(pid, copy.clone());
+                    self.nodes[target].writing.remove(&pid);
+                }
+                let Some(room) = self.nodes[target].room.get_mut(&(pid, offer)) else { return };
                 room.stage = Some(copy);
                 self.feed(target, Input::Staged { from: source, section });
                 true
@@ -378,7 +403,13 @@ impl World {
         let room = self.nodes[node].machine.as_ref().map_or(0, |machine| machine.output_room(pid));
         if 0 < room && self.rng.chance(60) {
             let byte = self.rng.bits() as u8;
-            let bytes = vec![byte; 1 + self.rng.below(3) as usize];
+            let mut bytes = vec![byte; 1 + self.rng.below(3) as usize];
+            if self.truth.is_durable(pid)
+                && let Some(guest) = self.nodes[node].guests.get(&pid)
+            {
+                let from = guest.written.len();
+                bytes = (from..from + bytes.len()).map(|at| word(guest.life, at)).collect();
+            }
             if let Some(guest) = self.nodes[node].guests.get_mut(&pid) {
                 guest.written.extend_from_slice(&bytes);
             }
@@ -420,11 +451,22 @@ impl World {
     fn open_log(&mut self, node: usize, pid: Pid, base: u64) {
         if !self.nodes[node].logs.contains_key(&pid) {
             // What is before the base is in the log of a home that is off for good.
+            let others = self.nodes.iter().filter_map(|n| n.logs.get(&pid));
+            let mut others = others.filter(|log| base <= log.bytes.len() as u64);
+            if let Some(log) = others.next().filter(|_| self.truth.is_durable(pid)) {
+                let bytes = log.bytes[..base as usize].to_vec();
+                self.nodes[node].logs.insert(pid, Log { bytes, end: None });
+                return self.log_is_open(node, pid);
+            }
             let copies = self.nodes.iter().find_map(|n| n.guests.get(&pid));
             let words = copies.map(|guest| &guest.written).or(self.truth.last_words.get(&pid));
             let bytes = words.and_then(|w| w.get(..base as usize)).unwrap_or(&[]).to_vec();
             self.nodes[node].logs.insert(pid, Log { bytes, end: None });
         }
+        self.log_is_open(node, pid);
+    }
+
+    fn log_is_open(&mut self, node: usize, pid: Pid) {
         let log = &self.nodes[node].logs[&pid];
         let (length, ended) = (log.bytes.len() as u64, log.end.is_some());
         self.later(node, Input::LogOpened { pid, length, ended }, LOCAL_MAX);
@@ -472,12 +514,28 @@ impl World {
                 _ => InTransit::NodeKeeps,
             };
             let together = self.rng.chance(30);
+            let durable = self.rng.chance(35).then(|| {
+                self.marks.mark("a durable group");
+                Span::millis(100 + self.rng.below(3_000))
+            });
             // To end together takes two.
             let members = 1 + u32::from(together).max(self.rng.below(3).saturating_sub(1) as u32);
             let ticket = self.wish(
                 node,
-                Wish::Spawn { home, name: None, grant, locate, in_transit, together, members },
+                Wish::Spawn {
+                    home,
+                    name: None,
+                    grant,
+                    locate,
+                    in_transit,
+                    together,
+                    durable,
+                    members,
+                },
             );
+            if durable.is_some() {
+                self.truth.durable.insert(ticket);
+            }
             if together {
                 self.truth.together.insert(ticket);
             }
@@ -533,7 +591,7 @@ impl World {
             return;
         }
         let stage = Some((guest, section.clone()));
-        self.nodes[node].room.insert(key, Room { attempt: 0, from: None, stage });
+        self.nodes[node].room.insert(key, Room { attempt: 0, from: None, reborn: false, stage });
         self.wish(node, Wish::Thaw(section));
     }
 

@@ -1,5 +1,7 @@
 //! Guests that write to each other: what they send, what they must get, and what they may be told.
 
+use std::cmp::Ordering;
+
 use protocol::{Input, MaySend, Unsendable};
 use wire::{Pid, Reason, Share};
 
@@ -56,8 +58,9 @@ impl World {
             MaySend::No(_) => return,
         }
         let Some(guest) = self.nodes[node].guests.get_mut(&pid) else { return };
+        let life = guest.life;
         let sent = guest.sent.entry(to).or_default();
-        let letter = letter(pid, to, *sent, bytes);
+        let letter = letter(pid, to, (life, *sent), bytes);
         *sent += 1;
         self.marks.mark("a letter sent");
         self.feed(node, Input::Send { pid, to, letter });
@@ -66,11 +69,20 @@ impl World {
     /// A letter comes: it must be the next one of its sender.
     pub(crate) fn inbox(&mut self, node: usize, pid: Pid, from: Pid, found: &Share) {
         let Some(guest) = self.nodes[node].guests.get_mut(&pid) else { return };
+        let reborn = 1 < guest.life;
         let arrived = guest.arrived.entry(from).or_default();
-        let expected = letter(from, pid, *arrived, found.len());
-        let problem = if *found != expected {
-            let (number, arrived) = (number(found), *arrived);
-            format!("{pid} gets letter {number} of {from}, and {arrived} have come before")
+        let (life, number) = number(found);
+        let follows = match life.cmp(&arrived.0) {
+            Ordering::Equal => number == arrived.1,
+            // An earlier life of this one may have had what was before.
+            Ordering::Greater => number == 0 || reborn,
+            Ordering::Less => false,
+        };
+        let problem = if !follows || *found != letter(from, pid, (life, number), found.len()) {
+            let (last, arrived) = *arrived;
+            format!(
+                "{pid} gets letter {number} of {from} in life {life}, and {arrived} of life {last} have come before"
+            )
         } else if guest.held {
             format!("{pid} holds its effects back, and gets a letter of {from}")
         } else if guest.imaged {
@@ -78,7 +90,7 @@ impl World {
         } else if guest.downs.contains_key(&from) || guest.refused.contains(&from) {
             format!("{pid} gets a letter of {from}, after it was told that that is down")
         } else {
-            *arrived += 1;
+            *arrived = (life, number + 1);
             guest.inbox.push_back((from, found.len()));
             let (now, hops) = (self.now, self.hops);
             if let Some(meter) = &mut self.meter {
@@ -94,8 +106,22 @@ impl World {
     /// A correspondent is down: it must be, and its last letter must have come.
     pub(crate) fn correspondent_down(&mut self, node: usize, pid: Pid, of: Pid, reason: Reason) {
         let running = self.running(of);
+        let lives = self.truth.lives.get(&of).copied().unwrap_or(1);
         let Some(guest) = self.nodes[node].guests.get_mut(&pid) else { return };
-        let arrived = guest.arrived.get(&of).copied().unwrap_or(0);
+        let (life, arrived) = guest.arrived.get(&of).copied().unwrap_or((0, 0));
+        if reason == Reason::Restarted {
+            // Nothing of the last life comes after this.
+            guest.arrived.insert(of, (life.max(1) + 1, 0));
+            if lives < 2 || lives <= life {
+                self.fail(format!(
+                    "{pid} is told that {of} has begun anew, and it is in life {lives}"
+                ));
+            }
+            return self.marks.mark("down: restarted");
+        }
+        // An earlier life of either may have had the others.
+        let comparable = life == lives || guest.life == 1;
+        let arrived = if life == lives { arrived } else { 0 };
         // Whoever begins to watch one that is down is told so again.
         let again = guest.downs.insert(of, reason).is_some() && !guest.watching.contains(&of);
         let last = self.truth.last_sent.get(&of).and_then(|sent| sent.get(&pid)).copied();
@@ -103,7 +129,10 @@ impl World {
             format!("{pid} is told twice that {of} is down")
         } else if !running.is_empty() {
             format!("{pid} is told that {of} is down ({reason}), and it runs on {running:?}")
-        } else if !matches!(reason, Reason::Lost(_)) && last.is_some_and(|last| last != arrived) {
+        } else if comparable
+            && !matches!(reason, Reason::Lost(_))
+            && last.is_some_and(|last| last != arrived)
+        {
             format!(
                 "{pid} is told that {of} is down ({reason}) after {arrived} of {last:?} letters"
             )
@@ -165,9 +194,10 @@ impl World {
         let guest = &self.nodes[node].guests[&pid];
         let others = self.nodes.iter().flat_map(|node| &node.guests);
         let ahead = others.filter(|(other, there)| {
-            let arrived = there.arrived.get(&pid).copied().unwrap_or(0);
+            let (life, arrived) = there.arrived.get(&pid).copied().unwrap_or((0, 0));
             let runs = there.state == GuestState::Running;
-            runs && guest.sent.get(other).copied().unwrap_or(0) < arrived
+            let sent = guest.sent.get(other).copied().unwrap_or(0);
+            runs && arrived != 0 && (guest.life, sent) < (life, arrived)
         });
         ahead.map(|(other, _)| *other).next()
     }
@@ -177,7 +207,18 @@ impl World {
         let [node] = self.running(pid)[..] else { return None };
         let guest = &self.nodes[node].guests[&pid];
         for from in &self.truth.born {
-            let arrived = guest.arrived.get(from).copied().unwrap_or(0);
+            let (life, arrived) = guest.arrived.get(from).copied().unwrap_or((0, 0));
+            let current = self.truth.lives.get(from) == Some(&life);
+            if guest.watching.contains(from) && !current && arrived != 0 {
+                return Some(format!(
+                    "{pid} was not told of a new life of {from}, which it watches"
+                ));
+            }
+            let arrived = if current { arrived } else { 0 };
+            // What an earlier life of this one had did not come to it.
+            if !current && 1 < guest.life {
+                continue;
+            }
             let down = guest.downs.get(from);
             let sent = match self.running(*from)[..] {
                 [there] => self.nodes[there].guests[from].sent.get(&pid).copied(),
@@ -217,7 +258,8 @@ impl World {
 }
 
 /// The letter of this number, of this length.
-fn letter(from: Pid, to: Pid, number: u64, bytes: usize) -> Share {
+fn letter(from: Pid, to: Pid, (life, number): (u64, u64), bytes: usize) -> Share {
+    let number = life << LIFE_SHIFT | number;
     let mut letter = Vec::with_capacity(bytes);
     for (pid, value) in [(from, number), (to, bytes as u64)] {
         letter.extend((pid.group.0 as u32).to_le_bytes());
@@ -229,6 +271,12 @@ fn letter(from: Pid, to: Pid, number: u64, bytes: usize) -> Share {
     Share::from(letter)
 }
 
-fn number(letter: &Share) -> u64 {
-    letter.get(8..16).map_or(u64::MAX, |n| u64::from_le_bytes(n.try_into().expect("8 bytes")))
+/// Of which life of its sender a letter is, and its number in that.
+fn number(letter: &Share) -> (u64, u64) {
+    let both =
+        letter.get(8..16).map_or(u64::MAX, |n| u64::from_le_bytes(n.try_into().expect("8 bytes")));
+    (both >> LIFE_SHIFT, both & ((1 << LIFE_SHIFT) - 1))
 }
+
+/// Where the life stands in what a letter says.
+const LIFE_SHIFT: u32 = 48;

@@ -24,6 +24,7 @@
 
 mod checks;
 mod driver;
+mod durable;
 mod faults;
 mod letters;
 mod marks;

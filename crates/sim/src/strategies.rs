@@ -176,6 +176,7 @@ impl Stage {
             locate: strategy.locate(),
             in_transit: InTransit::default(),
             together: false,
+            durable: None,
             members: 1 + place.correspondents,
         };
         stage.world.wish(START, wish);

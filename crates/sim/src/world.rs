@@ -62,6 +62,10 @@ pub(crate) struct Node {
     pub(crate) room: BTreeMap<(Pid, Offer), Room>,
     /// On disk.
     pub(crate) logs: BTreeMap<Pid, Log>,
+    /// On disk: images of durable processes.
+    pub(crate) durable: BTreeMap<Pid, (Guest, Section)>,
+    /// Such images on their way there: only the last one counts.
+    pub(crate) writing: BTreeMap<Pid, u64>,
     pub(crate) wake_at: Option<Instant>,
 }
 
@@ -69,25 +73,29 @@ pub(crate) struct Room {
     /// Which preparation made it: what an earlier one says of the same offer does not count.
     pub(crate) attempt: u64,
     pub(crate) from: Option<Peer>,
+    /// Whether it comes from this node's disk: it begins a new life.
+    pub(crate) reborn: bool,
     pub(crate) stage: Option<(Guest, Section)>,
 }
 
 /// A program: it acts on the world, writes, and ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Guest {
+    /// Which of its lives it is in; only durable ones have more than one.
+    pub(crate) life: u64,
     /// How many effects it has made, as it remembers.
     pub(crate) made: u64,
-    /// All it has written.
+    /// All it has written in this life.
     pub(crate) written: Vec<u8>,
     pub(crate) state: GuestState,
     /// Whether the driver holds its effects back.
     pub(crate) held: bool,
     /// Whether its image has been asked for.
     pub(crate) imaged: bool,
-    /// How many letters it has sent to each.
+    /// How many letters it has sent to each in this life.
     pub(crate) sent: BTreeMap<Pid, u64>,
-    /// How many have come from each, taken or not.
-    pub(crate) arrived: BTreeMap<Pid, u64>,
+    /// Of which life of each the last letter was, taken or not, and the number of the next.
+    pub(crate) arrived: BTreeMap<Pid, (u64, u64)>,
     /// Whose letters are in its inbox, and how long they are.
     pub(crate) inbox: VecDeque<(Pid, usize)>,
     /// Of whom it was told that they are down.
@@ -149,6 +157,17 @@ pub(crate) enum Event {
     Guest {
         life: Life,
         pid: Pid,
+    },
+    /// A guest is frozen for a moment, and its image taken.
+    Checkpoint {
+        life: Life,
+        pid: Pid,
+    },
+    /// The image is on the disk.
+    Kept {
+        life: Life,
+        attempt: u64,
+        copy: Box<(Guest, Section)>,
     },
     /// The last byte of an image arrives, or the stream breaks.
     Stream {
@@ -306,6 +325,10 @@ impl World {
                 }
             }
             Event::Guest { life, pid } if self.lives(life) => self.guest_acts(life, pid),
+            Event::Checkpoint { life, pid } if self.lives(life) => self.take_image(life, pid),
+            Event::Kept { life, attempt, copy } if self.lives(life) => {
+                self.image_kept(life.0, attempt, *copy);
+            }
             Event::Stream { from, to, copy, broken, late } => {
                 self.stream_ends(from, to, *copy, broken, late);
             }
@@ -318,6 +341,7 @@ impl World {
             Event::Wish { node, wish } => self.make_wish(node, &wish),
             Event::Feed { .. } | Event::Wake { .. } | Event::Guest { .. } => (),
             Event::Prepared { .. } | Event::Write { .. } | Event::Conclude { .. } => (),
+            Event::Checkpoint { .. } | Event::Kept { .. } => (),
         }
     }
 
@@ -454,6 +478,7 @@ impl World {
         let n = &mut self.nodes[node];
         n.machine = None;
         n.guests.clear();
+        n.writing.clear();
         n.room.clear();
         n.wake_at = None;
         self.note_losses();
@@ -506,6 +531,7 @@ impl World {
             name: format!("node{node}"),
             address: format!("node{node}"),
             rng: Rng::seeded(self.rng.bits()),
+            stored: self.stored(node),
         };
         let machine = Machine::mutant(now, config, self.rules);
         let n = &mut self.nodes[node];
@@ -533,6 +559,8 @@ impl World {
                 self.schedule_at(at, Event::Durable { incarnation, writes, reply: None, hops: 0 });
                 self.nodes[node].forgotten = true;
                 self.marks.mark("node forgotten");
+                // What lies on its disk stays there.
+                self.note_losses();
                 self.tell(|| format!("operator: node forget node{node}"));
                 // The word could be lost with the registry's memory: say it again.
             } else {
@@ -662,6 +690,8 @@ impl Node {
             guests: BTreeMap::new(),
             room: BTreeMap::new(),
             logs: BTreeMap::new(),
+            durable: BTreeMap::new(),
+            writing: BTreeMap::new(),
             wake_at: None,
         }
     }
@@ -670,6 +700,7 @@ impl Node {
 impl Guest {
     pub(crate) fn new() -> Self {
         Self {
+            life: 1,
             made: 0,
             written: Vec::new(),
             state: GuestState::Running,

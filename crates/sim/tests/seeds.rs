@@ -6,6 +6,7 @@ use sim::Marks;
 
 /// What must have happened at least once, or the seeds have shown nothing.
 const RARE: &[&str] = &[
+    "a checkpoint",
     "a letter arrived",
     "a correspondent told of a leave",
     "a correspondent told of a place",
@@ -19,6 +20,7 @@ const RARE: &[&str] = &[
     "a mailbox polled",
     "a mailbox told of a place",
     "a message of a move lost",
+    "a new life",
     "a sender blocked",
     "a sender waits for credit",
     "a stream broke",
@@ -26,6 +28,7 @@ const RARE: &[&str] = &[
     "down: ended",
     "down: lost",
     "down: noproc",
+    "down: restarted",
     "dropped",
     "fault: crash at a step",
     "fault: link cut at a step",

@@ -38,6 +38,14 @@ pub struct Share {
 )]
 pub struct Life(pub u64);
 
+impl Life {
+    /// Of a process of which nothing has been heard yet.
+    pub const UNKNOWN: Self = Self(0);
+
+    /// The one that it is started into.
+    pub const FIRST: Self = Self(1);
+}
+
 /// Where a process was last heard to be. Of two the one with the higher epoch is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Address {
@@ -58,6 +66,8 @@ pub struct Mail {
     pub epoch: Epoch,
     /// Whom it is for.
     pub to: Pid,
+    /// For which of its lives, as far as it is known.
+    pub to_life: Life,
     /// The epoch of the address that it was sent to.
     pub meant: Epoch,
     /// The number of the first piece.

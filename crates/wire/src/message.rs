@@ -125,6 +125,8 @@ pub enum Message {
     Output {
         /// Which process.
         pid: Pid,
+        /// In which of its lives.
+        life: Life,
         /// How many bytes it had written before these.
         offset: u64,
         /// How many have been acknowledged by some home: a new log starts there.
@@ -138,6 +140,8 @@ pub enum Message {
     Ended {
         /// Which process.
         pid: Pid,
+        /// In which of its lives.
+        life: Life,
         /// How many bytes it wrote in all.
         offset: u64,
         /// How it ended.
@@ -435,7 +439,9 @@ impl fmt::Display for Message {
             Self::Output { pid, offset, bytes, .. } => {
                 write!(f, "output({pid} {offset}+{})", bytes.0.len())
             }
-            Self::Ended { pid, offset, outcome } => write!(f, "ended({pid} {offset} {outcome})"),
+            Self::Ended { pid, offset, outcome, .. } => {
+                write!(f, "ended({pid} {offset} {outcome})")
+            }
             Self::Acknowledged { pid, offset, ended } => {
                 write!(f, "acknowledged({pid} {offset}{})", if *ended { " end" } else { "" })
             }

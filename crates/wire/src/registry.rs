@@ -115,6 +115,9 @@ pub enum Request {
         name: String,
         /// Where it can be reached.
         address: String,
+        /// It has images of durable processes on its disk: what its earlier incarnations had is not lost before it has
+        /// dealt with their going.
+        claims: bool,
     },
     /// I am here; tell me what is new.
     Renew {
@@ -201,6 +204,8 @@ pub enum SwapKind {
     Store,
     /// Whoever reads the file: from the file to itself.
     Thaw,
+    /// A later incarnation of the owner, with an image on its disk: to itself. The process begins a new life.
+    Restart,
 }
 
 /// What the registry answers.

@@ -24,6 +24,9 @@ pub struct Section {
     pub name: Option<String>,
     /// Whether its group ends with it, should it fail.
     pub together: bool,
+    /// How often an image of it is written to its node's disk, in milliseconds, if it is to begin anew from there when
+    /// its node has crashed.
+    pub durable: Option<u32>,
     /// How much output the home has acknowledged.
     pub acknowledged: u64,
     /// The output that it has not, in order.

@@ -40,6 +40,7 @@ fn empty_section() -> Section {
         home: NodeId(1),
         name: None,
         together: true,
+        durable: Some(1_000),
         acknowledged: 0,
         output: vec![],
         letters: Letters::default(),

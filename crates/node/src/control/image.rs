@@ -146,6 +146,7 @@ pub(crate) async fn thaw(
         locate: wire::Locate::default(),
         in_transit: wire::InTransit::default(),
         together: false,
+        durable: None,
         members: 1,
     };
     let answer = node.events.wish(wish, Cargo::Copy(Box::new(staged), info));

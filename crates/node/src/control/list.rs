@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use api::{
-    Dir, DirUse, Doing, Error, ErrorCode, GroupDetail, Inspection, Outcome, ProcessDetail,
+    Dir, DirUse, Doing, Durable, Error, ErrorCode, GroupDetail, Inspection, Outcome, ProcessDetail,
     ProcessState, ProcessSummary, ProcessesReply, PsQuery, Reference,
 };
 use axum::body::Body;
@@ -326,8 +326,23 @@ fn detail(driver: &mut Driver, summary: ProcessSummary) -> ProcessDetail {
         adapting: driver.machine.ledger(pid).map(|ledger| adapting(&driver.roster, &ledger)),
         stack: stack.iter().map(ToString::to_string).collect(),
         last_move: driver.last_moves.get(&pid).cloned(),
+        life: driver.machine.life(pid),
+        durable: durable(driver, pid),
         summary,
     }
+}
+
+/// What is kept of a process on this node's disk.
+fn durable(driver: &Driver, pid: Pid) -> Option<Durable> {
+    let every_ms = driver.machine.durable(pid)?;
+    let last = driver.checkpoints.last(pid);
+    let now = u64::try_from(unix_now().as_micros()).unwrap_or(u64::MAX);
+    Some(Durable {
+        every_ms,
+        age_ms: last.as_ref().map(|last| now.saturating_sub(last.at_micros) / 1_000),
+        bytes: last.as_ref().and_then(|last| last.bytes.as_ref().ok().copied()),
+        error: last.and_then(|last| last.bytes.err()),
+    })
 }
 
 fn dir_of(dir: engine::Dir) -> Dir {

@@ -112,6 +112,7 @@ pub(crate) async fn run(
         locate: node.locate(&request.locate, request.poll_ms).await?,
         in_transit: in_transit(request.in_transit),
         together: request.together,
+        durable: request.checkpoint_ms.map(|millis| protocol::Span::millis(millis.into())),
         members: members.end,
     };
     let answer = node.events.wish(wish, Cargo::Start(starts));

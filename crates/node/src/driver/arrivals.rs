@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use wire::{Offer, Peer, Pid, Section};
 
 use super::{Driver, Event, Events};
+use crate::checkpoints::Checkpoints;
 use crate::links::bulk::{CHUNKS_AHEAD, next_header, stream_in};
 use crate::papers::{Info, Papers};
 
@@ -19,8 +20,17 @@ pub(crate) struct Arrivals(Arc<Mutex<Expected>>);
 
 #[derive(Debug, Default)]
 struct Expected {
-    offers: HashMap<(Pid, Offer), (Peer, Attempt)>,
+    offers: HashMap<(Pid, Offer), Expectation>,
     last: Attempt,
+}
+
+/// What is known of an image before it comes.
+#[derive(Clone, Copy, Debug)]
+struct Expectation {
+    from: Peer,
+    attempt: Attempt,
+    /// It has to be on this node's disk before it counts as here.
+    durable: bool,
 }
 
 /// Tells one preparation for an offer from another: the same offer may be dropped and asked for again.
@@ -39,16 +49,16 @@ impl Arrivals {
         self.0.lock().expect("nobody panics in here")
     }
 
-    pub(crate) fn expect(&self, pid: Pid, offer: Offer, from: Peer) -> Attempt {
+    pub(crate) fn expect(&self, pid: Pid, offer: Offer, from: Peer, durable: bool) -> Attempt {
         let mut table = self.table();
         table.last.0 += 1;
         let attempt = table.last;
-        table.offers.insert((pid, offer), (from, attempt));
+        table.offers.insert((pid, offer), Expectation { from, attempt, durable });
         attempt
     }
 
     pub(crate) fn expects(&self, pid: Pid, offer: Offer, attempt: Attempt) -> bool {
-        self.table().offers.get(&(pid, offer)).is_some_and(|(_, last)| *last == attempt)
+        self.table().offers.get(&(pid, offer)).is_some_and(|expected| expected.attempt == attempt)
     }
 
     pub(crate) fn forget(&self, pid: Pid, offer: Offer) {
@@ -56,7 +66,11 @@ impl Arrivals {
     }
 
     fn expects_from(&self, key: (Pid, Offer), from: Peer) -> bool {
-        self.table().offers.get(&key).is_some_and(|(expected, _)| *expected == from)
+        self.expectation(key, from).is_some()
+    }
+
+    fn expectation(&self, key: (Pid, Offer), from: Peer) -> Option<Expectation> {
+        self.table().offers.get(&key).copied().filter(|expected| expected.from == from)
     }
 
     /// Takes images from one connection until it ends, or sends what nobody expects.
@@ -65,19 +79,21 @@ impl Arrivals {
         mut stream: impl AsyncRead + Unpin,
         from: Peer,
         engine: &Engine,
+        checkpoints: &Checkpoints,
         events: &Events,
     ) -> Result<(), String> {
         while let Some(key) = next_header(&mut stream).await? {
-            if !self.expects_from(key, from) {
+            let Some(expected) = self.expectation(key, from) else {
                 return Err(format!("{} {} is not expected from {from}", key.0, key.1));
-            }
+            };
             let (chunks, filled) = mpsc::channel(CHUNKS_AHEAD);
             let (emptied, mut empties) = mpsc::channel(CHUNKS_AHEAD + 2);
             let (whole, is_whole) = tokio::sync::oneshot::channel();
             let thaw = Thaw::new(engine).by_move();
             let events = events.clone();
+            let disk = expected.durable.then(|| checkpoints.clone());
             tokio::task::spawn_blocking(move || {
-                let image = land(thaw, filled, &emptied, is_whole, key);
+                let image = land(thaw, filled, &emptied, is_whole, key, disk);
                 events.send(Event::Landed(Landing { from, key, image }));
             });
             let complete = stream_in(&mut stream, &chunks, &mut empties).await;
@@ -91,15 +107,22 @@ impl Arrivals {
     }
 }
 
-/// Puts an image into place as it comes, and verifies it.
+/// Puts an image into place as it comes, and verifies it. That of a durable process is on the disk then.
 fn land(
     mut thaw: Thaw,
     mut filled: mpsc::Receiver<Vec<u8>>,
     emptied: &mpsc::Sender<Vec<u8>>,
     is_whole: tokio::sync::oneshot::Receiver<bool>,
     (pid, offer): (Pid, Offer),
+    disk: Option<Checkpoints>,
 ) -> Result<(Box<Staged>, Section, Info), String> {
+    let part = disk.map(|disk| disk.part(pid, disk.begin(pid))).transpose();
+    let on_disk = |error: std::io::Error| format!("its image on this node's disk: {error}");
+    let mut part = part.map_err(on_disk)?;
     while let Some(chunk) = filled.blocking_recv() {
+        if let Some(part) = &mut part {
+            part.push(&chunk).map_err(on_disk)?;
+        }
         thaw.push(&chunk).map_err(|error| error.to_string())?;
         let _ = emptied.try_send(chunk);
     }
@@ -110,6 +133,13 @@ fn land(
     let papers = Papers::decode(staged.protocol())?;
     if (papers.section.pid, papers.section.offer) != (pid, offer) || papers.copy {
         return Err("the image is of another process or offer".to_owned());
+    }
+    match part {
+        Some(part) => part.finish().map_err(on_disk)?,
+        None if papers.section.durable.is_some() => {
+            return Err("it is durable, and nobody has said so".to_owned());
+        }
+        None => (),
     }
     Ok((Box::new(staged), papers.section, papers.info))
 }
@@ -146,10 +176,10 @@ mod tests {
         let arrivals = Arrivals::default();
         let key = (Pid { group: GroupId(1), index: 0 }, Offer(1));
         let peer = |node| Peer { node: NodeId(node), incarnation: Incarnation(1) };
-        let first = arrivals.expect(key.0, key.1, peer(1));
+        let first = arrivals.expect(key.0, key.1, peer(1), false);
         arrivals.forget(key.0, key.1);
         assert!(!arrivals.expects(key.0, key.1, first));
-        let second = arrivals.expect(key.0, key.1, peer(2));
+        let second = arrivals.expect(key.0, key.1, peer(2), false);
         assert!(!arrivals.expects(key.0, key.1, first));
         assert!(arrivals.expects(key.0, key.1, second) && arrivals.expects_from(key, peer(2)));
         assert!(!arrivals.expects_from(key, peer(1)));

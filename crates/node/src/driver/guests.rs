@@ -33,10 +33,19 @@ pub(crate) struct Guest {
     written: u64,
 }
 
-/// A process that is being copied into a file.
+/// A process whose image is being taken while it is about to go on.
 struct Copying {
-    chunks: mpsc::Sender<Vec<u8>>,
+    goal: CopyGoal,
     frozen: Option<Frozen>,
+}
+
+/// What the image is for.
+#[derive(Clone)]
+enum CopyGoal {
+    /// A file, and another process: somewhere takes it.
+    File(mpsc::Sender<Vec<u8>>),
+    /// This node's disk, and another life of it.
+    Disk,
 }
 
 /// A process that is frozen for an offer.
@@ -89,9 +98,10 @@ impl Guests {
     }
 
     /// Lets go of whatever is held for an offer.
-    pub(crate) fn discard(&mut self, pid: Pid, offer: Offer) {
-        self.staged.remove(&(pid, offer));
-        self.frozen.remove(&(pid, offer));
+    /// True if it was a process, as an image or frozen.
+    pub(crate) fn discard(&mut self, pid: Pid, offer: Offer) -> bool {
+        let staged = self.staged.remove(&(pid, offer)).is_some();
+        self.frozen.remove(&(pid, offer)).is_some() || staged
     }
 
     /// A name for a stay that begins, and where what it says goes.
@@ -133,11 +143,20 @@ impl Guests {
     /// Freezes a process, writes its image, lets it go on. False if it is not here, or being frozen
     /// already.
     pub(crate) fn copy(&mut self, pid: Pid, chunks: mpsc::Sender<Vec<u8>>) -> bool {
+        self.take_image(pid, CopyGoal::File(chunks))
+    }
+
+    /// Freezes a process, takes its image for this node's disk, lets it go on. Not if that is done already.
+    pub(crate) fn checkpoint(&mut self, pid: Pid) {
+        self.take_image(pid, CopyGoal::Disk);
+    }
+
+    fn take_image(&mut self, pid: Pid, goal: CopyGoal) -> bool {
         let Some(guest) = self.running.get_mut(&pid) else { return false };
         if guest.freezing.is_some() || guest.copying.is_some() {
             return false;
         }
-        guest.copying = Some(Copying { chunks, frozen: None });
+        guest.copying = Some(Copying { goal, frozen: None });
         guest.process.freeze();
         true
     }
@@ -279,34 +298,69 @@ impl Driver {
             self.guests.frozen.insert((pid, offer), Held { frozen, guest });
             self.feed(Input::Frozen { pid, offer });
         } else if guest.copying.is_some() {
-            let info = (*guest.info).clone();
-            let life = guest.life;
-            let section = copy_section(pid, guest.epoch, self.me.node);
-            let papers = Papers { section, info, copy: true };
-            let image = frozen.image(self.stamp(&papers.section), papers.encode());
-            let guest = self.guests.running.get_mut(&pid).expect("it was just there");
-            let Some(copying) = &mut guest.copying else { return };
-            copying.frozen = Some(frozen);
-            let (chunks, events) = (copying.chunks.clone(), self.events.clone());
-            tokio::task::spawn_blocking(move || {
-                if super::outputs::pour(image, |chunk| chunks.blocking_send(chunk).is_ok()).is_ok()
-                {
-                    // The image is whole.
-                    let _ = chunks.blocking_send(Vec::new());
-                }
-                events.send(Event::Copied(pid, life));
-            });
+            self.pour_copy(pid, frozen);
         } else {
             frozen.resume();
         }
+    }
+
+    /// Takes the image of a process that has been frozen for that alone.
+    fn pour_copy(&mut self, pid: Pid, frozen: Frozen) {
+        let Some(guest) = self.guests.running.get_mut(&pid) else { return };
+        let Some(goal) = guest.copying.as_ref().map(|copying| copying.goal.clone()) else { return };
+        let (info, life) = (Info { cpu: guest.cpu(), ..(*guest.info).clone() }, guest.life);
+        let papers = match goal {
+            CopyGoal::File(_) => {
+                let section = copy_section(pid, guest.epoch, self.me.node);
+                Some(Papers { section, info, copy: true })
+            }
+            CopyGoal::Disk => {
+                let section = self.machine.checkpoint(pid);
+                section.map(|section| Papers { section, info, copy: false })
+            }
+        };
+        let Some(papers) = papers else {
+            // What has begun meanwhile makes another image of it.
+            guest.copying = None;
+            return frozen.resume();
+        };
+        let image = frozen.image(self.stamp(&papers.section), papers.encode());
+        let guest = self.guests.running.get_mut(&pid).expect("it was just there");
+        let Some(copying) = &mut guest.copying else { return };
+        copying.frozen = Some(frozen);
+        let (events, checkpoints) = (self.events.clone(), self.checkpoints.clone());
+        let attempt = matches!(goal, CopyGoal::Disk).then(|| checkpoints.begin(pid));
+        tokio::task::spawn_blocking(move || {
+            let mut kept = Vec::new();
+            let poured = super::outputs::pour(image, |chunk| match &goal {
+                CopyGoal::File(chunks) => chunks.blocking_send(chunk).is_ok(),
+                CopyGoal::Disk => {
+                    kept.push(chunk);
+                    true
+                }
+            });
+            if let (Ok(()), CopyGoal::File(chunks)) = (&poured, &goal) {
+                // The image is whole.
+                let _ = chunks.blocking_send(Vec::new());
+            }
+            // It goes on while the disk works.
+            events.send(Event::Copied(pid, life));
+            match (attempt, poured) {
+                (Some(attempt), Ok(())) => checkpoints.write(pid, attempt, &kept),
+                (Some(attempt), Err(error)) => {
+                    checkpoints.failed(pid, attempt, &std::io::Error::other(error));
+                }
+                (None, _) => (),
+            }
+        });
     }
 
     /// The copy is written: the process goes on, or into the move that has been asked for.
     pub(super) fn on_copied(&mut self, pid: Pid, life: LifeHere) {
         let guest = self.guests.running.get_mut(&pid).filter(|guest| guest.life == life);
         let copying = guest.and_then(|guest| guest.copying.take());
-        if let Some(Copying { frozen: Some(frozen), chunks }) = copying {
-            drop(chunks);
+        if let Some(Copying { frozen: Some(frozen), goal }) = copying {
+            drop(goal);
             self.on_frozen(pid, frozen);
         }
     }
@@ -326,6 +380,7 @@ fn copy_section(pid: Pid, epoch: Epoch, home: NodeId) -> Section {
         home,
         name: None,
         together: false,
+        durable: None,
         acknowledged: 0,
         output: Vec::new(),
         letters: wire::Letters::default(),

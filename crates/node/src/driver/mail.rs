@@ -103,7 +103,9 @@ impl Driver {
     /// A correspondent of a guest is no more: news, if it was watched.
     pub(super) fn tell_of_end(&mut self, pid: Pid, of: Pid, reason: Reason, watched: bool) {
         let Some(guest) = self.guests.any(pid) else { return };
-        guest.process.is_gone(of);
+        if reason != Reason::Restarted {
+            guest.process.is_gone(of);
+        }
         if watched {
             self.put_news(pid, of, engine::What::Down, &reason.to_string());
         }

@@ -25,6 +25,7 @@ use wire::{Envelope, NodeId, Offer, Peer, Pid, Report, Ticket};
 pub(crate) use arrivals::{Arrivals, Attempt, Landing};
 pub(crate) use guests::Guests;
 
+use crate::checkpoints::{Checkpoints, Stored};
 use crate::chronicle::Chronicle;
 use crate::clock::Clock;
 use crate::codes::Codes;
@@ -51,6 +52,7 @@ pub(crate) struct Driver {
     pub(crate) engine: Engine,
     pub(crate) guests: Guests,
     pub(crate) logbook: Logbook,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) draining: bool,
     /// What is known of processes that were started or came by here.
     pub(crate) known: HashMap<Pid, Arc<Info>>,
@@ -91,6 +93,9 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) engine: Engine,
     pub(crate) logbook: Logbook,
+    pub(crate) checkpoints: Checkpoints,
+    /// What an earlier incarnation has left there. The machine knows of them.
+    pub(crate) stored: Vec<Stored>,
     pub(crate) roster: Roster,
     pub(crate) registry: NodeId,
     pub(crate) home: Option<Home>,
@@ -207,14 +212,19 @@ impl Events {
 
 impl Driver {
     pub(crate) fn new(parts: Parts, events: Events) -> Self {
+        let mut guests = Guests::new(events.clone());
+        for Stored { section, staged, info } in parts.stored {
+            guests.stage(section.pid, section.offer, staged, info);
+        }
         Self {
             machine: parts.machine,
             me: parts.me,
             name: parts.name,
             clock: parts.clock,
             engine: parts.engine,
-            guests: Guests::new(events.clone()),
+            guests,
             logbook: parts.logbook,
+            checkpoints: parts.checkpoints,
             draining: false,
             known: HashMap::new(),
             last_moves: HashMap::new(),

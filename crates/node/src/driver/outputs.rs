@@ -40,8 +40,12 @@ impl Driver {
             Output::Prepare { from, pid, offer, needs } => self.prepare(from, pid, offer, &needs),
             Output::Discard(pid, offer) => {
                 self.arrivals.forget(pid, offer);
-                self.guests.discard(pid, offer);
+                if self.guests.discard(pid, offer) {
+                    self.checkpoints.erase(pid);
+                }
             }
+            Output::Checkpoint(pid) => self.guests.checkpoint(pid),
+            Output::Erase(pid) => self.checkpoints.erase(pid),
             Output::Run { pid, offer, epoch, held } => self.run_stage(pid, offer, epoch, held),
             Output::Resume { pid, offer, epoch } => {
                 self.guests.resume(pid, offer, epoch);
@@ -148,7 +152,9 @@ impl Driver {
         let place = Place { node: self.name.clone(), epoch };
         match staged.run(pid, place, held, sink) {
             Ok(process) => {
-                self.guests.insert(pid, (life, epoch), process, Arc::new(info));
+                let info = Arc::new(info);
+                self.known.entry(pid).or_insert_with(|| info.clone());
+                self.guests.insert(pid, (life, epoch), process, info);
                 self.take_all_output(pid);
             }
             Err(error) => {

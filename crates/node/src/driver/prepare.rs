@@ -13,8 +13,9 @@ impl Driver {
         let needs = match self.guests.get(pid) {
             Some(guest) => {
                 let needs = guest.process.needs();
-                let needs =
-                    Needs { code: needs.code, image_bytes: needs.image_bytes, dirs: needs.dirs };
+                let durable = self.machine.durable(pid).is_some();
+                let engine::Needs { code, image_bytes, dirs } = needs;
+                let needs = Needs { code, image_bytes, dirs, durable };
                 Ok(Blob(wire::encode(&needs)))
             }
             None => Err("it is not running here".to_owned()),
@@ -24,9 +25,10 @@ impl Driver {
 
     /// Gets ready for a process that may come.
     pub(super) fn prepare(&mut self, from: Peer, pid: Pid, offer: Offer, needs: &Blob) {
-        let attempt = self.arrivals.expect(pid, offer, from);
-        let (codes, events) = (self.codes.clone(), self.events.clone());
         let needs = wire::decode::<Needs>(&needs.0);
+        let durable = needs.as_ref().is_ok_and(|needs| needs.durable);
+        let attempt = self.arrivals.expect(pid, offer, from, durable);
+        let (codes, events) = (self.codes.clone(), self.events.clone());
         self.elsewhere.spawn(async move {
             let result = match needs {
                 Ok(needs) => check(&codes, from, needs).await,

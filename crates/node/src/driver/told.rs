@@ -260,6 +260,7 @@ impl Driver {
                     SwapKind::Raise => "raise",
                     SwapKind::Store => "store",
                     SwapKind::Thaw => "thaw",
+                    SwapKind::Restart => "restart",
                 };
                 Some(Told::of_move(word, swap.pid, swap.offer))
             }

@@ -19,6 +19,7 @@ use super::dial::{Dialer, tune};
 use super::hear::Hearing;
 use super::hello;
 use super::messages::Messages;
+use crate::checkpoints::Checkpoints;
 use crate::driver::{Arrivals, Events};
 use crate::home::Home;
 use crate::trust::{Purpose, peer_node};
@@ -44,6 +45,7 @@ pub(crate) struct Door {
     pub(crate) heard: mpsc::Sender<Envelope>,
     pub(crate) arrivals: Arrivals,
     pub(crate) engine: Engine,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) events: Events,
     /// What members may ask.
     pub(crate) members: Router,
@@ -94,7 +96,9 @@ impl Door {
                 letters.spawn(self.hear(hearing, peer)).await.map_err(|error| error.to_string())?
             }
             Greeted::Member(stream, peer, Channel::Bulk) => {
-                self.arrivals.serve(stream, peer, &self.engine, &self.events).await
+                self.arrivals
+                    .serve(stream, peer, &self.engine, &self.checkpoints, &self.events)
+                    .await
             }
             Greeted::Member(stream, peer, Channel::Control) => {
                 serve_http(stream, self.members.layer(Extension(peer))).await

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use api::{
-    Error, MoveEvent, MoveReport, MoveRequest, Outcome, Pid, ProcessEvent, ProgramEvent,
+    Error, ErrorCode, MoveEvent, MoveReport, MoveRequest, Outcome, Pid, ProcessEvent, ProgramEvent,
     RunRequest, TokenReply, TokenRequest,
 };
 use http_body_util::{BodyExt as _, Full};
@@ -39,6 +39,19 @@ pub fn config(name: &str, data: &Path) -> Config {
         workers: Some(1),
         ..Config::default()
     }
+}
+
+/// Starts a node that has ended, when the last of its tasks has let go of its data.
+pub async fn start_again(name: &str, data: &Path) -> Handle {
+    let started = async {
+        loop {
+            match Node::start(config(name, data)).await {
+                Err(error) if error.code == ErrorCode::DataInUse => tokio::task::yield_now().await,
+                started => return started.unwrap(),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, started).await.expect("it lets go")
 }
 
 /// A cluster with these members; the first holds the registry.
@@ -159,6 +172,7 @@ impl Client {
             poll_ms: None,
             in_transit: api::InTransit::default(),
             together: false,
+            checkpoint_ms: None,
             allow_send: Vec::new(),
             trace: false,
         };

@@ -17,6 +17,7 @@
 //! - `locate`: what is said of a move, and where a letter is tried first.
 //! - `pull`: mailboxes that keep letters until they are polled.
 //! - `adaptive`, `cost`: how a process chooses its strategy, and by which model.
+//! - `lives`: letters of one life, and for one life.
 //! - `transit`: letters that come while a process is on its way.
 //! - `ending`: how a process's end is told, after its last letter.
 //! - `watch`: who is told of ends that it has nothing else to do with.
@@ -27,6 +28,7 @@
 mod adaptive;
 pub mod cost;
 mod ending;
+mod lives;
 mod locate;
 mod pair;
 mod pull;
@@ -157,7 +159,7 @@ pub enum Unsendable {
 impl Default for Delivery {
     fn default() -> Self {
         Self {
-            life: Life(1),
+            life: Life::FIRST,
             grant: Grant::Own,
             locate: Locate::default(),
             in_transit: InTransit::default(),
@@ -195,6 +197,33 @@ impl Delivery {
             delivery.pairs.insert(pid, pair);
         }
         delivery
+    }
+
+    /// As another life: nothing is under way between it and anyone. It watches whom it watched.
+    pub(crate) fn begin_anew(&mut self, life: Life) {
+        let watched: Vec<Pid> =
+            self.pairs.iter().filter(|(_, pair)| pair.watched).map(|(pid, _)| *pid).collect();
+        let (grant, locate, in_transit) = (self.grant.clone(), self.locate, self.in_transit);
+        let (trail, books) = (core::mem::take(&mut self.trail), self.books.take());
+        *self = Self { life, grant, locate, in_transit, trail, books, ..Self::default() };
+        for pid in watched {
+            let mut pair = Pair { watched: true, ..Pair::default() };
+            pair.out.watch();
+            self.pairs.insert(pid, pair);
+        }
+    }
+
+    /// A correspondent began another life. What was kept for the last one goes with it, and what is in the inbox stays.
+    /// True if that one was watched.
+    fn start_over(&mut self, other: Pid, life: Life) -> bool {
+        self.drop_early(other);
+        self.turned.retain(|turned| *turned != other);
+        let Some(pair) = self.pairs.get_mut(&other) else { return false };
+        self.unacknowledged -= pair.out.clear();
+        let (inbox, at, dirty, watched) = (pair.from.inbox, pair.at, pair.dirty, pair.watched);
+        let from = pair::In { life, inbox, ..Default::default() };
+        *pair = Pair { at, from, dirty, ..Pair::default() };
+        watched
     }
 
     /// What travels in the image.

@@ -80,6 +80,7 @@ enum What {
 /// What comes from the other.
 #[derive(Debug, Default)]
 pub(crate) struct In {
+    /// The life of the other, as far as it is known.
     pub(crate) life: Life,
     /// The number of the piece that is taken next.
     pub(crate) next: u64,
@@ -260,11 +261,6 @@ impl In {
     /// What its letters have cost so far that it has not been told of.
     pub(crate) fn untold(&self) -> u64 {
         self.taken.saturating_add(self.inbox).saturating_sub(self.told)
-    }
-
-    /// Its sender began anew.
-    pub(crate) fn restart(&mut self, life: Life) {
-        *self = Self { life, inbox: self.inbox, ..Self::default() };
     }
 }
 

@@ -184,6 +184,7 @@ mod tests {
         Mail {
             from: pid(8),
             life: Life(1),
+            to_life: Life(0),
             epoch: Epoch(0),
             to: pid(7),
             meant: Epoch(0),

@@ -42,6 +42,12 @@ impl Machine {
             };
         };
         let address = Address { epoch: mail.epoch, peer: from };
+        let frozen =
+            matches!(process.phase, Phase::Offered(_) | Phase::Storing { .. } | Phase::Kept(_));
+        if !frozen && !self.is_between_lives(now, address, &mail) {
+            return self.bury(now, pid);
+        }
+        let Some(process) = self.processes.get(&pid) else { return };
         match process.phase {
             Phase::Ending => {
                 if let Some(got) = mail.got {
@@ -82,16 +88,8 @@ impl Machine {
         let repeated = !mail.pieces.is_empty() && mail.first < pair.from.next;
         let at_once = mail.ask || ends || repeated || address.peer == self.config.me;
         pair.from.owed = true;
-        if mail.life < pair.from.life || (pair.down.is_some() && final_word) {
+        if pair.down.is_some() && final_word {
             return self.soil(mail.to, mail.from);
-        }
-        if pair.from.life < mail.life {
-            process.delivery.drop_early(mail.from);
-            if let Some(pair) = process.delivery.pairs.get_mut(&mail.from) {
-                pair.from.restart(mail.life);
-                pair.from.owed = true;
-                pair.watcher = false;
-            }
         }
         if !mail.pieces.is_empty() {
             self.letters_came(now, mail.to, mail.from, address.peer.node, fresh, knows);
@@ -424,6 +422,7 @@ mod tests {
         let mail = Mail {
             from: pid(SENDER),
             life: Life(1),
+            to_life: Life(0),
             epoch: Epoch(0),
             to: pid(7),
             meant: Epoch(0),

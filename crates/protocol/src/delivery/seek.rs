@@ -142,7 +142,16 @@ impl Machine {
                 pair.heard_at(at);
                 pair.out.rewind();
                 self.soil(pid, other);
+                self.ask_whether_the_same(pid, other);
             }
+        }
+    }
+
+    /// One that is watched may have begun anew, and know nothing of its watchers: its answer says in which life it is.
+    fn ask_whether_the_same(&mut self, pid: Pid, other: Pid) {
+        if let Some(pair) = self.pair_of(pid, other).filter(|pair| pair.watched) {
+            pair.out.ask = true;
+            self.soil(pid, other);
         }
     }
 
@@ -172,7 +181,7 @@ impl Machine {
     /// moved there since it was heard of.
     pub(crate) fn look_for_lost_correspondents(&mut self, now: Instant, only: Option<Pid>) {
         let looks = self.rules.keep(Rule::WatchedAreLookedFor);
-        let mut lost = Vec::new();
+        let (mut lost, mut here) = (Vec::new(), Vec::new());
         let Some(news) = &self.news else { return };
         let is_lost = |peer: Peer| {
             let member = news.members.iter().find(|member| member.peer.node == peer.node);
@@ -183,10 +192,15 @@ impl Machine {
             for (other, pair) in &process.delivery.pairs {
                 let gone = pair.at.is_some_and(|at| is_lost(at.peer));
                 let gone = gone || (pair.watched && looks);
-                if gone && pair.down.is_none() && !self.processes.contains_key(other) {
-                    lost.push((*pid, *other));
+                match self.processes.contains_key(other) {
+                    _ if !gone || pair.down.is_some() => (),
+                    true => here.push((*pid, *other)),
+                    false => lost.push((*pid, *other)),
                 }
             }
+        }
+        for (pid, other) in here {
+            self.ask_whether_the_same(pid, other);
         }
         for (pid, other) in lost {
             self.seek_anew(now, pid, other);

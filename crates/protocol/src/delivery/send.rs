@@ -2,7 +2,9 @@
 
 use alloc::vec::Vec;
 
-use wire::{Address, Epoch, Got, LETTER_BYTES_MAX, Mail, Message, Peer, Pid, Share, letter_cost};
+use wire::{
+    Address, Epoch, Got, LETTER_BYTES_MAX, Life, Mail, Message, Peer, Pid, Share, letter_cost,
+};
 
 use super::{MaySend, UNACKNOWLEDGED_COST_MAX, Unsendable, newer};
 use crate::machine::{RETRY, Timer};
@@ -116,6 +118,11 @@ impl Machine {
         if !self.takes(receiver) || !receiver.delivery.has_room(cost) {
             return false;
         }
+        let other_life = receiver.delivery.life;
+        let same = |known, life| known == Life::UNKNOWN || known == life;
+        if !same(pair.map_or(Life::UNKNOWN, |pair| pair.from.life), other_life) {
+            return false;
+        }
         let epochs = (sender.epoch, receiver.epoch);
         let me = self.config.me;
         let here = |epoch| Address { epoch, peer: me };
@@ -124,7 +131,7 @@ impl Machine {
         let Some(pair) = receiver.delivery.pair(now, pid) else { return false };
         let from = &mut pair.from;
         let fits = from.next == next && from.early.is_empty() && pair.down.is_none();
-        if !fits || (from.life != life && next != 0) {
+        if !fits || !same(from.life, life) {
             return false;
         }
         from.life = life;
@@ -140,6 +147,7 @@ impl Machine {
         let Some(pair) = sender.delivery.pair(now, to) else {
             unreachable!("`may_send` has seen room for it");
         };
+        pair.from.life = other_life;
         pair.out.skip(letter);
         pair.out.allowed = pair.out.allowed.max(allowed);
         pair.heard_at(here(epochs.1));
@@ -215,6 +223,7 @@ impl Machine {
             let (first, pieces) = if held { (0, Vec::new()) } else { pair.out.unsaid() };
             let ask = !held && core::mem::take(&mut pair.out.ask);
             let from = &mut pair.from;
+            let to_life = from.life;
             let got = core::mem::take(&mut from.owed).then(|| Got {
                 life: from.life,
                 next: from.next + if early_counts { from.early.len() as u64 } else { 0 },
@@ -230,8 +239,19 @@ impl Machine {
             }
             let meant = to.epoch;
             let by_mailbox = mailbox.filter(|_| !pieces.is_empty() || ask);
-            let mail =
-                Mail { from: pid, life, epoch, to: other, meant, first, pieces, ask, got, via };
+            let mail = Mail {
+                from: pid,
+                life,
+                epoch,
+                to: other,
+                to_life,
+                meant,
+                first,
+                pieces,
+                ask,
+                got,
+                via,
+            };
             match by_mailbox {
                 Some((mailbox, keep)) => {
                     self.send(mailbox, Message::Relay { origin: self.config.me, keep, mail });

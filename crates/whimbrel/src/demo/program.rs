@@ -148,6 +148,7 @@ impl Program {
             poll_ms: None,
             in_transit: api::InTransit::default(),
             together: false,
+            checkpoint_ms: None,
             allow_send: Vec::new(),
             trace: false,
         }

@@ -316,6 +316,6 @@ mod tests {
         let refused = read(&image, 64).expect_err("unknown");
         assert_eq!(refused, ImageError::Version(9));
         let words = alloc::string::ToString::to_string(&refused);
-        assert_eq!(words, "image of version 9, this program reads 7");
+        assert_eq!(words, "image of version 9, this program reads 8");
     }
 }

@@ -1,0 +1,111 @@
+//! The registry by itself: what it still knows after a start.
+
+use std::collections::BTreeMap;
+
+use protocol::{Instant, Registry, Span};
+use wire::{
+    Epoch, Generation, GroupId, Incarnation, Key, NodeId, Offer, Owner, Peer, Pid, Record, Reply,
+    Request, Swap, SwapKind, TokenHash, Write,
+};
+
+/// A registry and its disk.
+struct Kept {
+    registry: Registry,
+    disk: BTreeMap<Key, Record>,
+    now: Instant,
+}
+
+impl Kept {
+    /// A cluster of two nodes that are up, of which the first may start groups.
+    fn founded() -> Self {
+        let (now, disk) = (Instant::ZERO, BTreeMap::new());
+        let mut kept = Self { registry: Registry::recover(now, Incarnation(1), []), disk, now };
+        for node in 1..=2 {
+            let token = TokenHash([node; 32]);
+            kept.ask(1, 1, Request::Token { hash: token, life_micros: 1_000_000 });
+            let (name, address) = (format!("node{node}"), String::from("here"));
+            let join = Request::Join { token, name: name.clone(), address: address.clone() };
+            assert_eq!(kept.ask(1, 1, join), Reply::Joined(NodeId(node.into())));
+            kept.start(node.into(), 1, false);
+        }
+        assert!(matches!(kept.ask(1, 1, Request::Block), Reply::Block(..)));
+        kept
+    }
+
+    fn ask(&mut self, node: u32, incarnation: u64, request: Request) -> Reply {
+        let from = peer(node, incarnation);
+        let (reply, writes) = self.registry.apply(self.now, from, request);
+        for write in writes {
+            match write {
+                Write::Put(key, record) => drop(self.disk.insert(key, record)),
+                Write::Delete(key) => drop(self.disk.remove(&key)),
+            }
+        }
+        reply
+    }
+
+    fn start(&mut self, node: u32, incarnation: u64, claims: bool) -> Reply {
+        let (name, address) = (format!("node{node}"), String::from("here"));
+        self.ask(node, incarnation, Request::Start { name, address, claims })
+    }
+
+    /// Every member says that it has dealt with all that is known.
+    fn all_have_handled(&mut self, members: [(u32, u64); 2]) {
+        for (node, incarnation) in members {
+            let handled = Generation(u64::MAX);
+            self.ask(node, incarnation, Request::Renew { seen: 0, handled });
+        }
+    }
+
+    fn crash(&mut self) {
+        let records: Vec<_> = self.disk.clone().into_iter().collect();
+        self.registry = Registry::recover(self.now, Incarnation(2), records);
+    }
+}
+
+fn peer(node: u32, incarnation: u64) -> Peer {
+    Peer { node: NodeId(node), incarnation: Incarnation(incarnation) }
+}
+
+const PROCESS: Pid = Pid { group: GroupId(1), index: 0 };
+
+fn swap(kind: SwapKind, from: Peer, to: Peer) -> Request {
+    let (owner, to) = (Owner::Node(from), Owner::Node(to));
+    Request::Swap(Swap { pid: PROCESS, kind, owner, epoch: Epoch(0), to, offer: Offer(1) })
+}
+
+/// A commit that was long on its way comes after the kill is over, and after the registry has forgotten all but its disk.
+#[test]
+fn a_late_commit_of_a_killed_group_is_refused_after_a_crash_too() {
+    let mut kept = Kept::founded();
+    assert!(matches!(kept.ask(1, 1, Request::KillGroup(GroupId(1))), Reply::Killing(..)));
+    kept.all_have_handled([(1, 1), (2, 1)]);
+    let over = kept.ask(1, 1, Request::KillGroup(GroupId(1)));
+    assert_eq!(over, Reply::Killing(GroupId(1), Vec::new()));
+    kept.crash();
+    let late = kept.ask(2, 1, swap(SwapKind::Commit, peer(1, 1), peer(2, 1)));
+    assert!(matches!(late, Reply::NotSwapped(..)), "{late:?}");
+    kept.all_have_handled([(1, 1), (2, 1)]);
+    kept.now = kept.now + Span::seconds(601);
+    kept.all_have_handled([(1, 1), (2, 1)]);
+    assert!(!kept.disk.contains_key(&Key::Killed(GroupId(1))), "nothing is kept for ever");
+}
+
+#[test]
+fn only_a_later_incarnation_of_its_node_begins_a_process_anew() {
+    let mut kept = Kept::founded();
+    let by_another = kept.ask(2, 1, swap(SwapKind::Restart, peer(1, 1), peer(2, 1)));
+    assert!(matches!(by_another, Reply::Refused(_)), "{by_another:?}");
+    kept.start(1, 2, true);
+    // What it had is not lost while it has not said that it has dealt with that.
+    kept.ask(2, 1, Request::Renew { seen: 0, handled: Generation(u64::MAX) });
+    let standing = |kept: &Kept| kept.registry.locate(PROCESS).standing;
+    assert_eq!(standing(&kept), wire::Standing::Gone);
+    let anew = kept.ask(1, 2, swap(SwapKind::Restart, peer(1, 1), peer(1, 2)));
+    assert!(matches!(anew, Reply::Swapped(..)), "{anew:?}");
+    kept.all_have_handled([(1, 2), (2, 1)]);
+    assert_eq!(standing(&kept), wire::Standing::Up);
+    kept.start(1, 3, false);
+    kept.all_have_handled([(1, 3), (2, 1)]);
+    assert_eq!(standing(&kept), wire::Standing::Lost, "nothing of it was on the disk");
+}
