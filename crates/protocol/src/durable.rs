@@ -12,6 +12,7 @@
 //! take it back meanwhile, in its old life; the record decides.
 
 use alloc::vec;
+use alloc::vec::Vec;
 
 use wire::{Location, Owner, Pid, Request};
 
@@ -24,16 +25,20 @@ use crate::{Instant, Machine, Output, Rule, Span};
 pub(crate) const CHECKPOINT_MIN: Span = Span::millis(10);
 
 impl Machine {
-    /// The registry has heard of this incarnation: what lies on its disk may be begun anew.
-    pub(crate) fn claim_stored(&mut self, now: Instant) {
+    /// What lies on this node's disk is expected here before anything else is.
+    pub(crate) fn take_stored(&mut self) {
         for section in core::mem::take(&mut self.config.stored) {
             let (pid, offer) = (section.pid, section.offer);
-            if self.processes.contains_key(&pid) || self.incoming.contains_key(&pid) {
-                self.put(Output::Discard(pid, offer));
-                continue;
-            }
             let stage = Stage::Claimed(section);
             self.incoming.insert(pid, Incoming { offer, from: From::Disk, stage, wake_at: None });
+        }
+    }
+
+    /// The registry has heard of this incarnation: what lies on its disk may be begun anew.
+    pub(crate) fn claim_stored(&mut self, now: Instant) {
+        let claimed = self.incoming.iter();
+        let claimed = claimed.filter(|(_, incoming)| matches!(incoming.stage, Stage::Claimed(_)));
+        for pid in claimed.map(|(pid, _)| *pid).collect::<Vec<_>>() {
             self.ask(now, Purpose::Claim(pid), Request::Locate(vec![pid]));
         }
     }

@@ -175,6 +175,7 @@ impl Machine {
             spawning: Vec::new(),
             traced: BTreeSet::new(),
         };
+        machine.take_stored();
         machine.say_first_word(now);
         machine
     }

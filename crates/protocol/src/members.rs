@@ -20,7 +20,7 @@ const RENEW: Span = Span::seconds(1);
 impl Machine {
     pub(crate) fn say_first_word(&mut self, now: Instant) {
         let (name, address) = (self.config.name.clone(), self.config.address.clone());
-        let claims = !self.config.stored.is_empty();
+        let claims = self.incoming.values().any(|incoming| incoming.from == From::Disk);
         self.ask(now, Purpose::Start, Request::Start { name, address, claims });
     }
 

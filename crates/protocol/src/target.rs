@@ -86,7 +86,9 @@ impl Machine {
             return Some(Refusal::Busy);
         }
         match self.incoming.get(&pid) {
-            Some(Incoming { stage: Stage::Staged(_), .. }) => Some(Refusal::Busy),
+            Some(Incoming { stage: Stage::Staged(_) | Stage::Claimed(_), .. }) => {
+                Some(Refusal::Busy)
+            }
             Some(incoming) if offer < incoming.offer => Some(Refusal::Busy),
             _ => None,
         }
@@ -291,7 +293,8 @@ impl Machine {
             if asked && self.rules.keep(Rule::AskedIsBound) {
                 return;
             }
-            if incoming.offer <= offer {
+            // What is on the disk here was never offered.
+            if incoming.offer <= offer && incoming.from != From::Disk {
                 self.drop_incoming(pid);
             }
         }

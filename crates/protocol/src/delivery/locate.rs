@@ -332,7 +332,9 @@ impl Machine {
         }
         pair.held_until = None;
         let blocked = core::mem::take(&mut pair.blocked);
-        if pair.at != Some(at) {
+        // A mailbox that was asked for would have passed a letter on: whoever gave it up has not been heard of since.
+        let given_up = pair.via.take().is_some();
+        if pair.at != Some(at) || given_up {
             pair.at = Some(at);
             pair.out.rewind();
         }
