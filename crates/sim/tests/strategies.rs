@@ -24,7 +24,7 @@ fn the_model_is_near_what_is_counted() {
             let off = (counted - predicted).abs() / predicted;
             let name = strategy.name();
             println!("{place:?} {ratio} {name}: {counted:.3}, predicted {predicted:.3}");
-            assert!(off < 0.15, "{place:?} {ratio} {name}: {counted:.3}, predicted {predicted:.3}");
+            assert!(off < 0.16, "{place:?} {ratio} {name}: {counted:.3}, predicted {predicted:.3}");
         }
     }
 }
