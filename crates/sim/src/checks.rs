@@ -181,10 +181,11 @@ impl World {
         let rests = matches!(place.owner, Owner::File | Owner::Nobody | Owner::Killed);
         let in_file = self.files.get(&pid).is_some_and(|(_, section)| section.offer == offer);
         // Its target crashed, and a later incarnation of that has begun it anew.
-        let reborn = place.peer().is_some_and(|owner| {
+        let begins = place.peer().is_some_and(|owner| {
             !mine && self.nodes[owner.node.0 as usize - 1].durable.contains_key(&pid)
         });
-        if reborn {
+        let held = self.nodes[node].guests.get(&pid).map_or(0, |guest| guest.life);
+        if begins || held < self.truth.lives.get(&pid).copied().unwrap_or(0) {
             return;
         }
         if !heard && !moved_on && !rests && !in_file {
