@@ -21,7 +21,7 @@ use transform::abi;
 use wasmtime::StoreLimits;
 use wire::{Epoch, Pid};
 
-use crate::mail::{Incoming, Mail, Order, Outgoing, Received, Took, Unsent};
+use crate::mail::{Incoming, Mail, Order, Outgoing, Received, Took, Unnamed, Unsent};
 use crate::raw::Control;
 use crate::wasi::{Blocked, View, Wasi};
 use crate::{Code, Event, EventSink, Outcome, Stream};
@@ -51,6 +51,8 @@ pub enum Wait {
     SendRoom(Pid, usize, Option<u64>),
     /// Until its effects are released.
     Effects,
+    /// Until what it asked about a name is answered.
+    Answer,
 }
 
 /// What a process's input has to give.
@@ -325,6 +327,12 @@ impl World {
         self.shared.send(self.pid, of, Order::Unwatch, &[])
     }
 
+    /// Asks for a name, or whose it is: [`Order::Register`] or [`Order::Whereis`]. `None` if there is no answer yet: the
+    /// call blocks on [`Wait::Answer`] then.
+    pub fn ask(&mut self, order: Order, name: &[u8]) -> Option<Result<Pid, Unnamed>> {
+        self.shared.ask(self.pid, order, name)
+    }
+
     /// Takes the first message from the inbox, if it is not longer than this.
     pub fn receive(&mut self, room: usize) -> Received {
         self.shared.of_inbox(self.pid, |mail| mail.receive(room))
@@ -504,6 +512,25 @@ impl Outside {
         Ok(())
     }
 
+    fn ask(&self, pid: Pid, order: Order, name: &[u8]) -> Option<Result<Pid, Unnamed>> {
+        let mut state = self.state();
+        let had_sent = state.mail.has_sent();
+        let answer = state.mail.ask(order, name);
+        let rings = !had_sent && state.mail.has_sent() && !state.held;
+        drop(state);
+        if rings {
+            self.say(pid, Event::Sent);
+        }
+        answer
+    }
+
+    /// See [`crate::Process::answer`].
+    pub(crate) fn answer(&self, order: Order, name: &[u8], answer: Result<Pid, Unnamed>) {
+        let mut state = self.state();
+        state.mail.answer(order, name, answer);
+        self.has_changed(state);
+    }
+
     /// Does something that may take messages from the inbox.
     fn of_inbox<T>(&self, pid: Pid, take: impl FnOnce(&mut Mail) -> T) -> T {
         let mut state = self.state();
@@ -660,7 +687,7 @@ impl Wait {
             | Self::Message(deadline)
             | Self::StdinOrMessage(deadline)
             | Self::SendRoom(_, _, deadline) => deadline,
-            Self::OutputRoom | Self::Effects => None,
+            Self::OutputRoom | Self::Effects | Self::Answer => None,
         }
     }
 }
@@ -683,6 +710,7 @@ impl State {
             Wait::SendRoom(to, bytes, _) => self.mail.has_send_room(to, bytes),
             Wait::OutputRoom => self.streams.written - self.streams.taken < OUTPUT_BYTES_MAX as u64,
             Wait::Effects => !self.held,
+            Wait::Answer => self.mail.has_answer(),
         }
     }
 

@@ -63,7 +63,8 @@ pub use frozen::{Frozen, ImageWriter, Stamp};
 pub use host::{INPUT_BYTES_MAX, Input, OUTPUT_BYTES_MAX, Wait, World, now};
 pub use mail::{
     INBOX_BYTES_MAX, Incoming, MEMBERS_MAX, MESSAGE_BYTES_EXTRA, MESSAGE_BYTES_MAX,
-    OUTBOX_BYTES_EACH_MAX, OUTBOX_BYTES_MAX, Order, Outgoing, Received, Took, Unsent, What,
+    OUTBOX_BYTES_EACH_MAX, OUTBOX_BYTES_MAX, Order, Outgoing, Received, Took, Unnamed, Unsent,
+    What,
 };
 pub use plain::{Plain, PlainCode, Ran};
 pub use process::{Process, Stats, Status};

@@ -75,7 +75,34 @@ pub enum Order {
     Watch,
     /// Do so no longer.
     Unwatch,
+    /// Give the process this name. The answer is [`crate::Process::answer`].
+    Register,
+    /// Say whose name this is. The answer is [`crate::Process::answer`].
+    Whereis,
 }
+
+/// Why a question about a name has no process for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unnamed {
+    /// Another process has that name.
+    Taken,
+    /// Nobody has that name.
+    Unknown,
+    /// It cannot be a name; or the process has another.
+    Unfit,
+}
+
+/// A question about a name that a process waits for the answer of. In its image; asked anew where that is thawed, since
+/// nobody knows how far it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Question {
+    order: Order,
+    name: Vec<u8>,
+    answer: Option<Result<Pid, Unnamed>>,
+}
+
+/// Where questions go: no process has this id.
+const NOBODY: Pid = Pid { group: GroupId(0), index: 0 };
 
 /// Whether something in an inbox was sent, or is news of a process that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,6 +177,7 @@ pub(crate) struct Mail {
     gone: VecDeque<Pid>,
     /// When the call that waits for mail stops waiting, on the process's own clock.
     pub(crate) deadline: Option<u64>,
+    question: Option<Question>,
 }
 
 /// What is offered to a carrier.
@@ -197,6 +225,7 @@ struct Saved {
     read: u64,
     deadline: Option<u64>,
     took: Vec<(Pid, Took)>,
+    question: Option<Question>,
     /// With the lengths of the contents, which follow one after the other: first these …
     inbox: Vec<(Pid, What, u32)>,
     /// … then these.
@@ -220,6 +249,7 @@ impl Mail {
             took_bytes: Some(0),
             gone: VecDeque::new(),
             deadline: None,
+            question: None,
         }
     }
 
@@ -330,6 +360,32 @@ impl Mail {
         self.outbox.push_back(Outgoing { to, order, bytes: bytes.into() });
     }
 
+    /// The answer to a question about a name, if it is here. Otherwise it is asked, unless that has been done.
+    pub(crate) fn ask(&mut self, order: Order, name: &[u8]) -> Option<Result<Pid, Unnamed>> {
+        let same = |question: &&mut Question| question.order == order && question.name == name;
+        if let Some(question) = self.question.as_mut().filter(same) {
+            let answer = question.answer?;
+            self.question = None;
+            return Some(answer);
+        }
+        self.question = Some(Question { order, name: name.to_vec(), answer: None });
+        self.send(NOBODY, order, name);
+        None
+    }
+
+    /// Answers a question. One that is not asked any more needs none.
+    pub(crate) fn answer(&mut self, order: Order, name: &[u8], answer: Result<Pid, Unnamed>) {
+        let question = self.question.as_mut();
+        if let Some(question) = question.filter(|q| q.order == order && q.name == name) {
+            question.answer.get_or_insert(answer);
+        }
+    }
+
+    /// Whether the process need not wait for an answer.
+    pub(crate) fn has_answer(&self) -> bool {
+        self.question.as_ref().is_none_or(|question| question.answer.is_some())
+    }
+
     /// A process has ended: it is sent nothing any more.
     pub(crate) fn is_gone(&mut self, pid: Pid) {
         if !self.gone.contains(&pid) {
@@ -388,6 +444,7 @@ impl Mail {
             read: self.read as u64,
             deadline: self.deadline,
             took: self.took.iter().map(|(pid, took)| (*pid, *took)).collect(),
+            question: self.question.clone(),
             inbox: inbox.map(|m| (m.from, m.what, length(&m.bytes))).collect(),
             outbox: self.outbox.iter().map(|m| (m.to, m.order, length(&m.bytes))).collect(),
         };
@@ -402,7 +459,8 @@ impl Mail {
     pub(crate) fn restore(bytes: &[u8]) -> Result<Self, &'static str> {
         let (saved, mut contents) =
             postcard::take_from_bytes::<Saved>(bytes).map_err(|_| "it does not decode")?;
-        let Saved { members, grant, given, sent, read, deadline, took, inbox, outbox } = saved;
+        let Saved { members, grant, given, sent, read, deadline, took, question, inbox, outbox } =
+            saved;
         if members.len() > MEMBERS_MAX {
             return Err("more members than a group is started with");
         }
@@ -426,8 +484,12 @@ impl Mail {
             if !mail.has_send_room(to, content.len()) {
                 return Err("more messages than an outbox holds");
             }
-            mail.send(to, order, content);
+            // A question that was not carried off is asked when the call is issued again.
+            if to != NOBODY {
+                mail.send(to, order, content);
+            }
         }
+        mail.question = question.filter(|question| question.answer.is_some());
         if !contents.is_empty() {
             return Err("bytes are left over");
         }
@@ -502,6 +564,29 @@ mod tests {
 
     fn none() -> Mail {
         Mail::new(0..0, Grant::Own)
+    }
+
+    #[test]
+    fn a_question_is_asked_once_and_again_where_it_is_thawed() {
+        let mut mail = full_of_everything();
+        let ask = |mail: &mut Mail| mail.ask(Order::Whereis, b"web");
+        assert_eq!((ask(&mut mail), ask(&mut mail)), (None, None));
+        let questions = |mail: &Mail| mail.outbox.iter().filter(|sent| sent.to == NOBODY).count();
+        assert_eq!((questions(&mail), mail.has_answer()), (1, false));
+        let mut thawed = Mail::restore(&mail.save()).expect("it is whole");
+        assert_eq!(
+            (questions(&thawed), thawed.has_answer()),
+            (0, true),
+            "the call is issued again"
+        );
+        assert_eq!((ask(&mut thawed), questions(&thawed)), (None, 1));
+        mail.answer(Order::Register, b"web", Ok(PEER));
+        mail.answer(Order::Whereis, b"other", Ok(PEER));
+        assert_eq!(ask(&mut mail), None, "that was to other questions");
+        mail.answer(Order::Whereis, b"web", Ok(PEER));
+        mail = Mail::restore(&mail.save()).expect("it is whole");
+        assert_eq!(ask(&mut mail), Some(Ok(PEER)), "an answer travels");
+        assert_eq!(ask(&mut mail), None, "and is good for one question");
     }
 
     #[test]

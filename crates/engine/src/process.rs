@@ -10,7 +10,7 @@ use wire::{CodeHash, Epoch, Pid, Share};
 use crate::body::Body;
 use crate::code::Code;
 use crate::host::{FREEZE, KILL, Outside};
-use crate::mail::{Incoming, Outgoing, Took, What};
+use crate::mail::{Incoming, Order, Outgoing, Took, Unnamed, What};
 use crate::raw::{Budget, Control};
 use crate::worker::Scheduler;
 use crate::{Dir, Needs, Wait, now};
@@ -262,6 +262,12 @@ impl Process {
             Shared::nudge(&self.shared);
         }
         taken
+    }
+
+    /// Answers what it asked about a name, by an order that was carried off. It need not be asked any more.
+    pub fn answer(&self, order: Order, name: &[u8], answer: Result<Pid, Unnamed>) {
+        self.shared.outside.answer(order, name, answer);
+        Shared::nudge(&self.shared);
     }
 
     /// Says that a process has ended to which it may send: to send there is an error from now on.

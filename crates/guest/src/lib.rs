@@ -163,6 +163,40 @@ pub fn demonitor(of: Pid) -> Result<(), SendError> {
     sent(sys::demonitor(of))
 }
 
+/// Why a process does not get a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegisterError {
+    /// Another process has it.
+    Taken,
+    /// It cannot be a name (of 1 to 255 bytes), or this process has another.
+    Unfit,
+}
+
+/// Gives this process a name that no other in the cluster has, until it ends. Said again, it has it still. Waits for
+/// the registry.
+///
+/// # Errors
+///
+/// [`RegisterError`].
+pub fn register(name: &str) -> Result<(), RegisterError> {
+    match sys::register(name) {
+        Code::DONE => Ok(()),
+        Code::TAKEN => Err(RegisterError::Taken),
+        Code::UNFIT => Err(RegisterError::Unfit),
+        code => panic!("whimbrel.register answers {code:?}"),
+    }
+}
+
+/// The process that has this name now, in the whole cluster. Waits for the registry.
+#[must_use]
+pub fn whereis(name: &str) -> Option<Pid> {
+    match sys::whereis(name) {
+        (Code::DONE, pid) => Some(pid),
+        (Code::UNKNOWN | Code::UNFIT, _) => None,
+        (code, _) => panic!("whimbrel.whereis answers {code:?}"),
+    }
+}
+
 /// Takes the next message. Waits, if there is none.
 #[must_use]
 pub fn receive() -> Message {
@@ -243,3 +277,14 @@ impl fmt::Display for SendError {
 }
 
 impl core::error::Error for SendError {}
+
+impl fmt::Display for RegisterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Taken => "another process has that name",
+            Self::Unfit => "it cannot be this process's name",
+        })
+    }
+}
+
+impl core::error::Error for RegisterError {}

@@ -24,6 +24,9 @@ impl Code {
     pub(crate) const TOO_LARGE: Self = Self(4);
     pub(crate) const DENIED: Self = Self(5);
     pub(crate) const GONE: Self = Self(6);
+    pub(crate) const TAKEN: Self = Self(7);
+    pub(crate) const UNKNOWN: Self = Self(8);
+    pub(crate) const UNFIT: Self = Self(9);
 }
 
 /// A process, as the host writes it.
@@ -74,6 +77,16 @@ pub(crate) fn demonitor(of: Pid) -> Code {
     host::demonitor(of)
 }
 
+pub(crate) fn register(name: &str) -> Code {
+    host::register(name.as_bytes())
+}
+
+pub(crate) fn whereis(name: &str) -> (Code, Pid) {
+    let mut pid = RawPid::default();
+    let code = host::whereis(name.as_bytes(), &mut pid);
+    (code, Pid { group: pid.group, index: pid.index })
+}
+
 /// Takes a message that fits into the room that an empty vector has; what was there before is gone either way. The
 /// room is not filled with zeros first: that would cost more than most messages.
 pub(crate) fn receive(bytes: &mut Vec<u8>, timeout: i64) -> (Code, Info) {
@@ -108,6 +121,8 @@ mod host {
             ) -> Code;
             pub(super) fn monitor(group: u64, index: u32) -> Code;
             pub(super) fn demonitor(group: u64, index: u32) -> Code;
+            pub(super) fn register(at: *const u8, length: usize) -> Code;
+            pub(super) fn whereis(at: *const u8, length: usize, pid_at: *mut RawPid) -> Code;
             pub(super) fn receive(
                 info_at: *mut Info,
                 at: *mut u8,
@@ -149,6 +164,16 @@ mod host {
     pub(super) fn demonitor(of: Pid) -> Code {
         // SAFETY: no address is passed.
         unsafe { import::demonitor(of.group, of.index) }
+    }
+
+    pub(super) fn register(name: &[u8]) -> Code {
+        // SAFETY: the host reads the bytes of the slice and keeps no address.
+        unsafe { import::register(name.as_ptr(), name.len()) }
+    }
+
+    pub(super) fn whereis(name: &[u8], pid: &mut RawPid) -> Code {
+        // SAFETY: the host reads the bytes of the slice, and writes one record, where one is borrowed for writing.
+        unsafe { import::whereis(name.as_ptr(), name.len(), pid) }
     }
 
     pub(super) fn receive(info: &mut Info, bytes: &mut Vec<u8>, timeout: i64) -> Code {
@@ -195,6 +220,14 @@ mod host {
     }
 
     pub(super) fn monitor(_: Pid) -> Code {
+        nobody()
+    }
+
+    pub(super) fn register(_: &[u8]) -> Code {
+        nobody()
+    }
+
+    pub(super) fn whereis(_: &[u8], _: &mut RawPid) -> Code {
         nobody()
     }
 

@@ -31,6 +31,8 @@ pub(crate) enum Purpose {
     Find(Pid),
     Name(Ticket, Pid),
     Unname(String, Pid),
+    /// What a guest asks of a name.
+    GuestName(Pid),
     Kill(Ticket),
 }
 
@@ -143,6 +145,7 @@ impl Machine {
             (Purpose::Fellows(pid), _) => self.tell_end(now, pid),
             (Purpose::Name(ticket, pid), reply) => self.named(now, ticket, pid, &reply),
             (Purpose::Kill(ticket), reply) => self.killing(now, ticket, reply),
+            (Purpose::GuestName(pid), reply) => self.guest_named(pid, request, &reply),
             (Purpose::Unname(..), _) => (),
             // An answer that does not fit its question is no answer.
             (Purpose::Block | Purpose::Swap(..) | Purpose::Check(..) | Purpose::Claim(_), _) => (),

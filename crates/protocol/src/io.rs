@@ -137,6 +137,16 @@ pub enum Input {
         /// Whom.
         of: Pid,
     },
+    /// A guest wants a name, or wants to know whose it is: not one that runs held. Answered by [`Output::Named`]; not if the guest is stopped
+    /// before: where it goes on it asks again.
+    Name {
+        /// Which process.
+        pid: Pid,
+        /// The name.
+        name: String,
+        /// Whether it wants the name for itself.
+        register: bool,
+    },
     /// A guest has taken letters out of its inbox, which makes room for their sender. What it took
     /// before a freeze comes before `Frozen`.
     Took {
@@ -168,6 +178,17 @@ pub enum Input {
         /// Whether the end is written in it.
         ended: bool,
     },
+}
+
+/// Why a question about a name has no process for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unnamed {
+    /// Another process has that name.
+    Taken(Pid),
+    /// Nobody has that name.
+    Unknown,
+    /// It cannot be a name, or the process has another.
+    Unfit,
 }
 
 /// What an operator can wish for.
@@ -327,6 +348,17 @@ pub enum Output {
         of: Pid,
         /// Whether it is silent now.
         silent: bool,
+    },
+    /// What a guest asked of a name by [`Input::Name`]: whose it is.
+    Named {
+        /// Which process asked.
+        pid: Pid,
+        /// The name.
+        name: String,
+        /// Whether it wanted the name for itself.
+        register: bool,
+        /// The process that has it: itself, if it wanted it and has it.
+        holder: Result<Pid, Unnamed>,
     },
     /// The process may be able to send again (see [`Machine::may_send`](crate::Machine::may_send)),
     /// or knows that it never will.
@@ -525,6 +557,10 @@ impl fmt::Display for Input {
             }
             Self::Watch { pid, of } => write!(f, "watch({pid} {of})"),
             Self::Unwatch { pid, of } => write!(f, "unwatch({pid} {of})"),
+            Self::Name { pid, name, register } => {
+                let what = if *register { "registers" } else { "asks for" };
+                write!(f, "name({pid} {what} {name:?})")
+            }
             Self::Took { pid, from, letters, .. } => write!(f, "took({pid} {letters} of {from})"),
             Self::LogOpened { pid, length, .. } => write!(f, "log-opened({pid} {length})"),
             Self::Delivered { pid, length, .. } => write!(f, "delivered({pid} {length})"),
@@ -569,6 +605,10 @@ impl fmt::Display for Output {
             }
             Self::Silent { pid, of, silent } => {
                 write!(f, "{}({of} for {pid})", if *silent { "silent" } else { "back" })
+            }
+            Self::Named { pid, name, register, holder } => {
+                let what = if *register { "registers" } else { "asks for" };
+                write!(f, "named({pid} {what} {name:?}: {holder:?})")
             }
             Self::SendRoom(pid) => write!(f, "send-room({pid})"),
             Self::OpenLog { pid, base } => write!(f, "open-log({pid} {base})"),

@@ -40,6 +40,7 @@
 //! | `Inbox { pid, from, letter }` | puts it behind all that is in the guest's inbox, wakes the guest | `Took` when the guest has taken it |
 //! | `Down { pid, of, watched, .. }` | lets the guest's sends to it fail; if it was watched, puts the news behind all that is in its inbox | nothing |
 //! | `Silent { pid, of, silent }` | puts the news behind all that is in the guest's inbox | nothing |
+//! | `Named { pid, name, .. }` | gives it to the guest, if that still waits for it | nothing |
 //! | `SendRoom(pid)` | lets a guest go on that waits for [`Machine::may_send`] | nothing |
 //! | `OpenLog { pid, base }` | opens or makes the log file | `LogOpened` |
 //! | `Deliver {..}` | appends, shows it at the terminal | `Delivered` |
@@ -60,7 +61,7 @@
 //! - After `Transfer` or `Store` none comes before `Resume`; for a guest that runs `held` none comes
 //!   before `Release`. A held guest may take what is in its inbox and send: both are fed at once, and
 //!   the machine holds back what follows.
-//! - `Send`, `Watch`, `Unwatch` and `Took` are fed in the order in which the guest did them, and before `Frozen`.
+//! - `Send`, `Watch`, `Unwatch`, `Name` and `Took` are fed in the order in which the guest did them, and before `Frozen`.
 //! - An `Inbox` for a guest that has ended since is dropped.
 //! - Outputs may be drained after several inputs: what goes to one correspondent then goes together.
 
@@ -77,6 +78,7 @@ mod durable;
 mod io;
 mod machine;
 mod members;
+mod names;
 mod outbox;
 mod output;
 mod process;
@@ -92,7 +94,7 @@ mod traced;
 mod wishes;
 
 pub use delivery::{MaySend, Unsendable, cost};
-pub use io::{Input, Output, Step, Wish};
+pub use io::{Input, Output, Step, Unnamed, Wish};
 pub use machine::{Condition, Config, Machine, Status, Waits};
 pub use registry::{BLOCK_GROUPS, LEASE, Registry};
 pub use rng::Rng;

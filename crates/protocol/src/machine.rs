@@ -313,6 +313,7 @@ impl Machine {
             Input::Send { pid, to, letter } => self.guest_sends(now, pid, to, letter),
             Input::Watch { pid, of } => self.guest_watches(now, pid, of),
             Input::Unwatch { pid, of } => self.guest_unwatches(pid, of),
+            Input::Name { pid, name, register } => self.guest_names(now, pid, name, register),
             Input::Took { pid, from, letters, bytes } => {
                 self.guest_took(pid, from, letters, bytes);
             }

@@ -216,8 +216,8 @@ impl Registry {
                 Reply::Done
             }
             Request::Lookup(name) => match self.names.get(&name) {
-                Some(pid) => Reply::Named(*pid),
-                None => Reply::Refused(RegistryRefusal::Unknown),
+                Some(pid) if !self.is_over(*pid) => Reply::Named(*pid),
+                _ => Reply::Refused(RegistryRefusal::Unknown),
             },
             Request::KillGroup(group) => self.kill(now, group),
             Request::Forget(node) => self.forget(now, node),
@@ -402,14 +402,20 @@ impl Registry {
             return Reply::Refused(RegistryRefusal::BadName);
         }
         match self.names.get(&name) {
-            Some(holder) if *holder != pid => Reply::Named(*holder),
-            Some(_) => Reply::Done,
-            None => {
+            Some(holder) if *holder != pid && !self.is_over(*holder) => Reply::Named(*holder),
+            Some(holder) if *holder == pid => Reply::Done,
+            _ => {
                 self.names.insert(name.clone(), pid);
                 self.writes.push(Write::Put(Key::Name(name), Record::Name(pid)));
                 Reply::Done
             }
         }
+    }
+
+    /// Whether a process is known to have ended, however.
+    fn is_over(&self, pid: Pid) -> bool {
+        let Location { place, standing } = self.locate(pid);
+        matches!(place.owner, Owner::Nobody | Owner::Killed) || standing == Standing::Lost
     }
 
     fn kill(&mut self, now: Instant, group: GroupId) -> Reply {

@@ -129,6 +129,7 @@ impl World {
                 let guest = Guest { state, held, imaged: false, ..guest };
                 self.nodes[node].guests.insert(pid, guest);
                 self.goes(node, pid);
+                self.ask_for_name(node, pid);
             }
             Output::Checkpoint(pid) => {
                 let life = self.life(node);
@@ -151,6 +152,7 @@ impl World {
                 if let Some(guest) = self.nodes[node].guests.get_mut(&pid) {
                     guest.held = false;
                 }
+                self.ask_for_name(node, pid);
             }
             Output::Kill(pid) => match self.nodes[node].guests.get(&pid).map(|g| g.state) {
                 Some(GuestState::Frozen(_)) => self.guest_ends(node, pid),
@@ -182,6 +184,9 @@ impl World {
                 self.news_of_end(node, pid, of, watched);
             }
             Output::Silent { pid, of, silent } => self.news_of_silence(node, pid, of, silent),
+            Output::Named { pid, name, register, holder } => {
+                self.named(node, pid, (name, register), holder);
+            }
             Output::OutputRoom(_) | Output::SendRoom(_) | Output::Members => (),
             Output::Note(note) => self.noted(&note),
         }
@@ -384,6 +389,9 @@ impl World {
         }
         if self.rng.chance(8) {
             self.guest_watches(node, pid);
+        }
+        if self.rng.chance(4) {
+            self.guest_asks(node, pid);
         }
         let Some(guest) = self.nodes[node].guests.get_mut(&pid) else { return };
         if guest.state != GuestState::Running || !self.lives(life) {

@@ -76,6 +76,7 @@ impl World {
         *life += 1;
         // What its last life did since is not undone.
         let made = self.truth.world.get(&pid).copied().unwrap_or(0);
-        Guest { life: *life, made, watching: guest.watching, ..Guest::new() }
+        let Guest { watching, name, asks, .. } = guest;
+        Guest { life: *life, made, watching, name, asks, ..Guest::new() }
     }
 }

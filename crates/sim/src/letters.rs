@@ -242,6 +242,9 @@ impl World {
                 return Some(format!("{pid} got {arrived} of {sent} letters of {from}"));
             }
         }
+        if let Some((name, _)) = &guest.asks {
+            return Some(format!("{pid} has had no answer about {name}"));
+        }
         let over = |of: &&Pid| {
             self.running(**of).is_empty() && self.place(**of).owner != wire::Owner::File
         };

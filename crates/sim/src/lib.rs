@@ -29,6 +29,7 @@ mod faults;
 mod letters;
 mod marks;
 mod meter;
+mod names;
 mod run;
 pub mod strategies;
 mod world;

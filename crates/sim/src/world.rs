@@ -102,6 +102,10 @@ pub(crate) struct Guest {
     pub(crate) downs: BTreeMap<Pid, Reason>,
     /// Whom it watches, and has had no news of since.
     pub(crate) watching: BTreeSet<Pid>,
+    /// The name that it has.
+    pub(crate) name: Option<String>,
+    /// What it has asked of a name, and waits for: the name, and whether it wants that for itself.
+    pub(crate) asks: Option<(String, bool)>,
     /// Whom it could not write to because they are down.
     pub(crate) refused: BTreeSet<Pid>,
 }
@@ -711,6 +715,8 @@ impl Guest {
             inbox: VecDeque::new(),
             downs: BTreeMap::new(),
             watching: BTreeSet::new(),
+            name: None,
+            asks: None,
             refused: BTreeSet::new(),
         }
     }

@@ -6,7 +6,7 @@
 //! and a move does not begin the time anew.
 
 use wasmtime::{Caller, Linker};
-use wire::{GroupId, Pid};
+use wire::{GroupId, NAME_BYTES_MAX, Pid};
 
 use super::View;
 use super::abi::{Errno, FdFlags, Preview};
@@ -16,7 +16,7 @@ use super::guest::Buffer;
 use super::link::serve;
 use super::place::PlaceFile;
 use super::stream::copy;
-use crate::{Received, Unsent, Wait, World};
+use crate::{Order, Received, Unnamed, Unsent, Wait, World};
 
 /// The module that programs import from.
 pub(super) const MODULE: &str = "whimbrel";
@@ -39,7 +39,16 @@ enum Code {
     Denied = 5,
     /// The receiver has ended.
     Gone = 6,
+    /// Another process has that name.
+    Taken = 7,
+    /// Nobody has that name.
+    Unknown = 8,
+    /// It cannot be a name, or the process has another.
+    Unfit = 9,
 }
+
+/// A process's id as the program sees it: group, index, zero.
+const PID_BYTES: u32 = 16;
 
 /// Describes a message to the program: group, index, what it is, length, zero.
 const INFO_BYTES: u32 = 24;
@@ -79,6 +88,16 @@ pub(super) fn link<T: View>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
         let of = Pid { group: GroupId(group), index };
         answer(caller, |call| call.monitor(of, World::unwatch))
     })?;
+    linker.func_wrap(MODULE, "register", |caller: Caller<'_, T>, at: u32, len: u32| {
+        answer(caller, |call| call.register(Buffer { at, len }))
+    })?;
+    linker.func_wrap(
+        MODULE,
+        "whereis",
+        |caller: Caller<'_, T>, at: u32, len: u32, pid_at: u32| {
+            answer(caller, |call| call.whereis(Buffer { at, len }, pid_at))
+        },
+    )?;
     linker.func_wrap(
         MODULE,
         "receive",
@@ -87,6 +106,16 @@ pub(super) fn link<T: View>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
         },
     )?;
     Ok(())
+}
+
+impl From<Unnamed> for Code {
+    fn from(unnamed: Unnamed) -> Self {
+        match unnamed {
+            Unnamed::Taken => Self::Taken,
+            Unnamed::Unknown => Self::Unknown,
+            Unnamed::Unfit => Self::Unfit,
+        }
+    }
 }
 
 fn answer<T: View>(
@@ -103,12 +132,39 @@ fn answer<T: View>(
 
 impl Call<'_> {
     fn own_id(&mut self, at: u32) -> Done<Code> {
-        let pid = self.world.pid();
-        self.guest.bytes(at, 16)?;
+        self.guest.bytes(at, PID_BYTES)?;
+        self.write_id(at, self.world.pid())
+    }
+
+    fn write_id(&mut self, at: u32, pid: Pid) -> Done<Code> {
         self.guest.write_u64(at, pid.group.0)?;
         self.guest.write_u32(at + 8, pid.index)?;
         self.guest.write_u32(at + 12, 0)?;
         Ok(Code::Done)
+    }
+
+    fn register(&mut self, name: Buffer) -> Done<Code> {
+        match self.ask(Order::Register, name)? {
+            Ok(_) => Ok(Code::Done),
+            Err(unnamed) => Ok(unnamed.into()),
+        }
+    }
+
+    fn whereis(&mut self, name: Buffer, pid_at: u32) -> Done<Code> {
+        // Before it is asked: the answer must have somewhere to go.
+        self.guest.bytes(pid_at, PID_BYTES)?;
+        match self.ask(Order::Whereis, name)? {
+            Ok(pid) => self.write_id(pid_at, pid),
+            Err(unnamed) => Ok(unnamed.into()),
+        }
+    }
+
+    fn ask(&mut self, order: Order, name: Buffer) -> Done<Result<Pid, Unnamed>> {
+        let name = self.guest.bytes(name.at, name.len)?;
+        if name.len() > NAME_BYTES_MAX || std::str::from_utf8(name).is_err() {
+            return Ok(Err(Unnamed::Unfit));
+        }
+        self.world.ask(order, name).ok_or(Fault::Block(Wait::Answer))
     }
 
     /// As many indices as there is room for; the count says how many there are.

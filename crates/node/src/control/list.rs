@@ -237,7 +237,7 @@ fn summary(
     let info = guest.map(|guest| &guest.info).or_else(|| driver.known.get(&status.pid));
     Some(ProcessSummary {
         pid: status.pid,
-        name: info.and_then(|info| info.name.clone()),
+        name: status.name.clone().or_else(|| info.and_then(|info| info.name.clone())),
         program: info.map(|info| info.program.clone()).unwrap_or_default(),
         node: driver.name.clone(),
         state: state(driver, status, name),
@@ -284,6 +284,7 @@ fn what_for(wait: Wait) -> String {
         Wait::StdinOrMessage(_) => "input or a message".to_owned(),
         Wait::OutputRoom => "output".to_owned(),
         Wait::Effects => "its move".to_owned(),
+        Wait::Answer => "the registry, about a name".to_owned(),
     }
 }
 

@@ -6,7 +6,7 @@
 //! moment a letter is in one of the two.
 
 use engine::{Order, Outgoing};
-use protocol::{Input, MaySend, Unsendable};
+use protocol::{Input, MaySend, Unnamed, Unsendable};
 use wire::{Pid, Reason, Share};
 
 use super::Driver;
@@ -33,7 +33,7 @@ impl Driver {
             let may = match message.order {
                 Order::Message => machine.may_send(pid, message.to, message.bytes.len()),
                 Order::Watch => machine.may_watch(pid, message.to),
-                Order::Unwatch => MaySend::Yes,
+                Order::Unwatch | Order::Register | Order::Whereis => MaySend::Yes,
             };
             match may {
                 MaySend::Yes => {
@@ -117,6 +117,24 @@ impl Driver {
         self.put_news(pid, of, what, "");
     }
 
+    /// What a guest asked of a name.
+    pub(super) fn tell_of_name(
+        &self,
+        pid: Pid,
+        name: &str,
+        register: bool,
+        holder: Result<Pid, Unnamed>,
+    ) {
+        let Some(guest) = self.guests.any(pid) else { return };
+        let order = if register { Order::Register } else { Order::Whereis };
+        let holder = holder.map_err(|unnamed| match unnamed {
+            Unnamed::Taken(_) => engine::Unnamed::Taken,
+            Unnamed::Unknown => engine::Unnamed::Unknown,
+            Unnamed::Unfit => engine::Unnamed::Unfit,
+        });
+        guest.process.answer(order, name.as_bytes(), holder);
+    }
+
     fn put_news(&mut self, pid: Pid, of: Pid, what: engine::What, reason: &str) {
         let Some(guest) = self.guests.any(pid) else { return };
         let fits = guest.process.deliver(of, what, Share::from(reason.as_bytes()));
@@ -131,5 +149,9 @@ fn ordered(pid: Pid, message: &Outgoing) -> Input {
         Order::Message => Input::Send { pid, to, letter: message.bytes.clone() },
         Order::Watch => Input::Watch { pid, of: to },
         Order::Unwatch => Input::Unwatch { pid, of: to },
+        Order::Register | Order::Whereis => {
+            let name = String::from_utf8_lossy(&message.bytes).into_owned();
+            Input::Name { pid, name, register: message.order == Order::Register }
+        }
     }
 }

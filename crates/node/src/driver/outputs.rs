@@ -64,6 +64,9 @@ impl Driver {
                 self.tell_of_end(pid, of, reason, watched);
             }
             Output::Silent { pid, of, silent } => self.tell_of_silence(pid, of, silent),
+            Output::Named { pid, name, register, holder } => {
+                self.tell_of_name(pid, &name, register, holder);
+            }
             Output::SendRoom(pid) => self.carry(pid),
             output
             @ (Output::OpenLog { .. } | Output::Deliver { .. } | Output::Conclude { .. }) => {

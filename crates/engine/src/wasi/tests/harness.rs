@@ -187,6 +187,7 @@ impl View for Data {
         match wait {
             Wait::Effects => self.outside.release(PID),
             Wait::OutputRoom => self.outside.output_taken(u64::MAX),
+            Wait::Answer => unreachable!("nobody asks for a name"),
             Wait::SendRoom(..) => _ = self.outside.carry(|_| true),
             Wait::Until(until)
             | Wait::Stdin(Some(until))
