@@ -507,6 +507,12 @@ impl Step {
         }
     }
 
+    /// Whether it is a step of a move, to a node or a file: those are the rows of the table of faults.
+    #[must_use]
+    pub const fn is_of_a_move(self) -> bool {
+        !matches!(self, Self::Restarted)
+    }
+
     /// The step of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {

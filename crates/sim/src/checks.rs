@@ -48,8 +48,10 @@ pub(crate) struct Truth {
     /// Wishes: where they were made, and how often they were reported.
     pub(crate) tickets: BTreeMap<Ticket, (Life, u32)>,
     pub(crate) about: BTreeMap<Ticket, Pid>,
-    /// Images on their way into files.
-    pub(crate) storing: BTreeMap<(usize, Pid), Section>,
+    /// Images on their way into files: with what the guest waited for when it was taken.
+    pub(crate) storing: BTreeMap<(usize, Pid), (Section, Option<(String, bool)>)>,
+    /// Between which nodes each moves, or has moved last.
+    pub(crate) moving: BTreeMap<Pid, (usize, usize)>,
     /// Guests take no more steps.
     pub(crate) quiet: bool,
     pub(crate) moves: u64,

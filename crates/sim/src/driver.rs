@@ -20,6 +20,9 @@ impl World {
         match output {
             Output::Send(to, message) => {
                 match &message {
+                    Message::Prepare { pid, .. } => {
+                        self.truth.moving.insert(*pid, (node, to.node.0 as usize - 1));
+                    }
                     Message::Leaving { .. } => self.marks.mark("a correspondent told of a leave"),
                     Message::Place { .. } => self.marks.mark("a correspondent told of a place"),
                     Message::Moved { .. } => self.marks.mark("a mailbox told of a place"),
@@ -50,7 +53,7 @@ impl World {
                 self.send(node, home, Message::Ask { ask, request });
             }
             Output::Report(ticket, report) => self.reported(ticket, &report),
-            Output::Step(_, step) => self.strike(node, step),
+            Output::Step(pid, step) => self.strike(node, pid, step),
             Output::Start(ticket, pid) => {
                 self.truth.started.insert(pid.group, ticket);
                 self.truth.born.push(pid);
@@ -72,9 +75,9 @@ impl World {
             Output::Transfer { section, to } => self.stream(node, section, to),
             Output::Store { section, .. } => {
                 let (pid, offer) = (section.pid, section.offer);
-                self.truth.storing.insert((node, pid), section);
                 if let Some(guest) = self.nodes[node].guests.get_mut(&pid) {
                     guest.imaged = true;
+                    self.truth.storing.insert((node, pid), (section, guest.asks.clone()));
                 }
                 let input = match self.rng.chance(self.faults.breakage) {
                     true => Input::TransferFailed { pid, offer, reason: "disk full".to_owned() },
@@ -231,29 +234,16 @@ impl World {
         }
     }
 
-    /// A step of a move is the moment at which things go wrong.
-    fn strike(&mut self, node: usize, step: Step) {
+    /// A step has been made.
+    fn strike(&mut self, node: usize, pid: Pid, step: Step) {
         self.marks.mark(step.name());
         if step == Step::Offered {
             self.truth.moves += 1;
         }
-        let size = self.nodes.len() as u64;
-        if self.rng.chance(self.faults.crash) {
-            self.truth.faults += 1;
-            self.marks.mark("fault: crash at a step");
-            let victim = match self.rng.below(100) {
-                0..55 => node,
-                55..70 => 0,
-                _ => self.rng.below(size) as usize,
-            };
-            self.crash(victim);
+        if step == Step::Restarted {
+            self.truth.moving.insert(pid, (node, node));
         }
-        if self.rng.chance(self.faults.cut) {
-            self.truth.faults += 1;
-            self.marks.mark("fault: link cut at a step");
-            let other = self.rng.below(size) as usize;
-            self.cut(node, other);
-        }
+        self.strike_at(node, pid, step.name());
     }
 
     /// Sends an image; sometimes its bytes come twice.
@@ -342,10 +332,10 @@ impl World {
                 Some(input)
             }
             Input::Stored { pid, offer } => {
-                let section = self.truth.storing.remove(&(node, *pid))?;
-                let guest = self.nodes[node].guests.get(pid)?;
+                let (section, asks) = self.truth.storing.remove(&(node, *pid))?;
+                let guest = self.nodes[node].guests.get(pid)?.clone();
                 if section.offer == *offer {
-                    self.files.insert(*pid, (guest.clone(), section));
+                    self.files.insert(*pid, (Guest { asks, ..guest }, section));
                     self.thaw_soon(*pid);
                 }
                 Some(input)

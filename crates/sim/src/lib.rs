@@ -22,6 +22,7 @@
 //! Then faults stop, and every process must run again, have ended, or lie in its file, unless it
 //! went with the last node that held a valid image: then it must be reported lost.
 
+mod cells;
 mod checks;
 mod driver;
 mod durable;
@@ -34,6 +35,7 @@ mod run;
 pub mod strategies;
 mod world;
 
+pub use cells::{Cells, Whom};
 pub use faults::Faults;
 pub use marks::Marks;
 pub use run::{Outcome, run};

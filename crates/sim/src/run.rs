@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use protocol::{Instant, Rng, Rules, Span};
 
 use crate::world::{Event, WishFor, World};
-use crate::{Faults, Marks};
+use crate::{Cells, Faults, Marks};
 
 /// Faults end then, and nobody wishes anything more.
 const HEALED_AT: Instant = Instant(25_000_000);
@@ -27,6 +27,10 @@ pub struct Outcome {
     pub moves: u64,
     /// Crashes and cuts that hit a step of a move.
     pub faults: u64,
+    /// Which of them hit which cell of the table of faults.
+    pub cells: Cells,
+    /// Events: messages that came, timers, answers of drivers, steps of guests.
+    pub events: u64,
     /// What happened, one event a line, if it was wanted.
     pub story: String,
 }
@@ -35,7 +39,7 @@ pub struct Outcome {
 #[must_use]
 pub fn run(seed: u64, rules: Rules, story: bool) -> Outcome {
     let mut rng = Rng::seeded(seed);
-    let size = 2 + rng.below(3) as usize;
+    let size = size(&mut rng);
     let faults = Faults::swarm(&mut rng);
     let mut world = World::new(rng.bits(), size, faults, rules, story);
     plan(&mut world, &mut rng, size);
@@ -52,8 +56,20 @@ pub fn run(seed: u64, rules: Rules, story: bool) -> Outcome {
         moves: world.truth.moves,
         faults: world.truth.faults,
         story: world.story().to_owned(),
+        events: world.steps,
+        cells: world.cells,
         marks: world.marks,
     }
+}
+
+/// Most clusters are small, where those that meet meet again; some are not.
+fn size(rng: &mut Rng) -> usize {
+    let size = match rng.below(100) {
+        0..80 => 3 + rng.below(3),
+        80..96 => 6 + rng.below(7),
+        _ => 13 + rng.below(38),
+    };
+    size as usize
 }
 
 fn plan(world: &mut World, rng: &mut Rng, size: usize) {

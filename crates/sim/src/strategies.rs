@@ -314,9 +314,10 @@ pub fn predict(place: Place, strategy: Strategy, ratio: Ratio) -> f64 {
     let moves = 1.0 - letters;
     let of_each = letters / f64::from(place.correspondents);
     let senders = 0..place.correspondents;
+    let walk = Walk::new(place.nodes, moves / (moves + of_each));
     let each = senders.map(|sender| {
         let node = place.node_of(sender);
-        of_each * per_letter(place, strategy, node, moves / (moves + of_each))
+        of_each * per_letter(place, strategy, node, &walk)
             + moves * per_move_and_sender(place, strategy)
     });
     each.sum::<f64>()
@@ -324,13 +325,11 @@ pub fn predict(place: Place, strategy: Strategy, ratio: Ratio) -> f64 {
         + per_event(place, strategy)
 }
 
-/// A letter of one on this node, when the process has moved since its last with the probability `again`, and again
-/// with the same, and so on.
-fn per_letter(place: Place, strategy: Strategy, node: usize, again: f64) -> f64 {
+/// A letter of one on this node, when the process has gone this way since its last.
+fn per_letter(place: Place, strategy: Strategy, node: usize, walk: &Walk) -> f64 {
     let n = place.nodes as f64;
     // The process is on the sender's own node, and the letter crosses no wire.
     let apart = 1.0 - 1.0 / n;
-    let walk = Walk::new(place.nodes, again);
     let unless = |condition: bool, cost: u64| if condition { 0.0 } else { cost as f64 };
     // Unless the mailbox is where the process is, which it may be on any node but the sender's.
     let relay = unless(node == START, RELAY) * (1.0 - 1.0 / (n - 1.0));
@@ -391,18 +390,21 @@ struct Walk {
 }
 
 impl Walk {
+    /// One that has moved with the probability `again`, and again with the same, and so on.
     fn new(nodes: usize, again: f64) -> Self {
         // The length of the way without its circles is a chain of its own: one longer, or back to one of its nodes.
         let others = nodes as f64 - 1.0;
         let mut lengths = vec![0.0; nodes + 1];
         lengths[0] = 1.0;
         let (mut behind, mut links, mut reached) = (0.0, 0.0, 1.0);
+        let mut settled = false;
         while 1e-9 < reached {
-            let stays = reached * (1.0 - again);
-            behind += stays * (1.0 - lengths[0]);
             let length: f64 = lengths.iter().enumerate().map(|(l, p)| l as f64 * p).sum();
+            // The way soon forgets where it began: more moves make it no longer.
+            let stays = if settled { reached } else { reached * (1.0 - again) };
+            behind += stays * (1.0 - lengths[0]);
             links += stays * length;
-            reached *= again;
+            reached -= stays;
             let mut next = vec![0.0; nodes + 1];
             for (length, chance) in lengths.iter().enumerate() {
                 for earlier in &mut next[..length] {
@@ -412,6 +414,8 @@ impl Walk {
                     next[length + 1] += chance * (others - length as f64) / others;
                 }
             }
+            let changed = lengths.iter().zip(&next).map(|(before, after)| (before - after).abs());
+            settled = changed.fold(0.0, f64::max) < 1e-12;
             lengths = next;
         }
         Self { behind, links }

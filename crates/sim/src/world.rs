@@ -7,12 +7,13 @@ use std::fmt::Write as _;
 use protocol::{Config, Input, Instant, Machine, Registry, Rng, Rule, Rules, Span, Wish};
 use wire::{
     Envelope, Epoch, Incarnation, Key, Message, NodeId, Offer, Outcome, Peer, Pid, Reason, Record,
-    Reply, Request, Section, Ticket, TokenHash, Write,
+    Reply, Request, Section, SwapKind, Ticket, TokenHash, Write,
 };
 
+use crate::cells::REGISTRY_SWAPPED;
 use crate::checks::Truth;
 use crate::meter::Meter;
-use crate::{Faults, Marks};
+use crate::{Cells, Faults, Marks};
 
 /// A cluster, its disks, its network and its clock. Node 0 is the registry's home.
 pub struct World {
@@ -47,6 +48,10 @@ pub struct World {
     pub(crate) hops: u32,
     /// Rare things.
     pub marks: Marks,
+    /// Faults at steps of moves.
+    pub cells: Cells,
+    /// Things that have happened.
+    pub steps: u64,
     /// The first thing that must not be.
     pub violation: Option<String>,
 }
@@ -235,6 +240,8 @@ impl World {
             meter: None,
             hops: 0,
             marks: Marks::default(),
+            cells: Cells::default(),
+            steps: 0,
             violation: None,
         };
         if world.rng.chance(25) {
@@ -280,6 +287,7 @@ impl World {
             return false;
         }
         self.queue.pop();
+        self.steps += 1;
         self.now = at;
         let event = self.events.remove(&number).expect("every number has its event");
         self.happen(event);
@@ -368,7 +376,10 @@ impl World {
 
     pub(crate) fn ask_registry(&mut self, from: Peer, ask: wire::AskId, request: Request) {
         let Some(registry) = &mut self.registry else { return };
-        let moves = matches!(request, Request::Swap(_));
+        let committing = match &request {
+            Request::Swap(swap) if swap.kind == SwapKind::Commit => Some(swap.pid),
+            _ => None,
+        };
         let (reply, writes) = registry.apply(self.now, from, request);
         let incarnation = self.nodes[0].incarnation;
         if !matches!(reply, Reply::News(_)) {
@@ -387,10 +398,12 @@ impl World {
             self.schedule_at(at, Event::Durable { incarnation, writes, reply: None, hops });
             self.send(0, reply.0, reply.1);
         }
-        if moves && self.rng.chance(self.faults.crash / 2) {
-            self.marks.mark("fault: registry crashed at a commit");
-            self.truth.faults += 1;
-            self.crash(0);
+        if let Some(pid) = committing {
+            let home_was_up = self.registry.is_some();
+            self.strike_at(0, pid, REGISTRY_SWAPPED);
+            if home_was_up && self.registry.is_none() {
+                self.marks.mark("fault: registry crashed at a commit");
+            }
         }
     }
 

@@ -23,6 +23,9 @@ impl Machine {
         let mine = process.delivery.life;
         let muted = matches!(process.phase, Phase::Muted(_));
         let Some(pair) = process.delivery.pair(now, other) else { return false };
+        if pair.at.is_none_or(|at| at.epoch <= from.epoch) {
+            pair.unsure = false;
+        }
         match pair.from.life {
             known if mail.life < known => return false,
             Life::UNKNOWN => pair.from.life = mail.life,

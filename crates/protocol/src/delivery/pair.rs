@@ -32,6 +32,8 @@ pub(crate) struct Pair {
     pub(crate) held_until: Option<Instant>,
     /// Whether it is watched: its end is news to the guest.
     pub(crate) watched: bool,
+    /// Whether it may be another life than the one that is known: it is asked until it has been heard of.
+    pub(crate) unsure: bool,
     /// Whether the guest was told that its node is silent.
     pub(crate) silent: bool,
     /// Whether it watches, and is told of our end.

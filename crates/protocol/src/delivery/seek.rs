@@ -150,7 +150,7 @@ impl Machine {
     /// One that is watched may have begun anew, and know nothing of its watchers: its answer says in which life it is.
     fn ask_whether_the_same(&mut self, pid: Pid, other: Pid) {
         if let Some(pair) = self.pair_of(pid, other).filter(|pair| pair.watched) {
-            pair.out.ask = true;
+            (pair.unsure, pair.out.ask) = (true, true);
             self.soil(pid, other);
         }
     }

@@ -270,8 +270,8 @@ impl Machine {
         let jitter = self.config.rng.below(RETRY.0 / 4);
         self.tell_owed(now, pid, other);
         let Some(pair) = self.pair_of(pid, other) else { return };
-        let out = &mut pair.out;
-        if out.retry_at.is_none() && (!out.is_empty() || out.is_spent()) {
+        let (out, unsure) = (&mut pair.out, pair.unsure);
+        if out.retry_at.is_none() && (!out.is_empty() || out.is_spent() || unsure) {
             let wait = (RETRY.0 << out.tries.min(BACKOFF_MAX)) + jitter;
             let at = now + Span(wait);
             out.retry_at = Some(at);
@@ -296,10 +296,10 @@ impl Machine {
             return self.arm_pair(now, pid, other);
         }
         let Some(pair) = self.pair_of(pid, other) else { return };
-        let out = &mut pair.out;
+        let (out, unsure) = (&mut pair.out, pair.unsure);
         if !out.is_empty() {
             out.rewind();
-        } else if out.is_spent() && probes {
+        } else if (out.is_spent() && probes) || unsure {
             out.ask = true;
         } else {
             out.tries = 0;

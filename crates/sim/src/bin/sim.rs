@@ -1,13 +1,55 @@
-//! Runs seeds: `sim --seeds 100000`, `sim --seed 7` for its story, `sim --mutant NAME`.
+//! Runs seeds. `sim --help` says how.
 
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use protocol::{Rule, Rules};
-use sim::Marks;
+use sim::{Cells, Marks};
+
+const HELP: &str = "\
+Runs the protocol's machines in simulated clusters: one bad day a seed.
+
+Usage: sim [--from N] [--seeds N] [--jobs N] [--mutant RULE] [-o json]
+       sim --seed N [--mutant RULE]
+
+      --seed N       run this one, and tell its story
+      --from N       the first seed [default: 0]
+      --seeds N      how many [default: 10000]
+      --jobs N       so many at a time [default: as many as there are processors]
+      --mutant RULE  without one rule of the protocol; an unknown one lists them all
+  -o json            print what was counted as JSON
+
+Examples:
+  sim --seeds 100000
+  sim --seed 1071 | less
+  sim --mutant letter-once
+
+Exits with 1 at the first violation, and names its seed.";
+
+/// A cell that was hit less often than this shows little.
+const HITS_MIN: u64 = 100;
+
+/// What many seeds have shown.
+#[derive(Default)]
+struct Sum {
+    marks: Marks,
+    cells: Cells,
+    moves: Vec<u64>,
+    faults: Vec<u64>,
+    events: u64,
+    /// The first seed that has failed, and how.
+    violation: Option<(u64, String)>,
+}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| matches!(argument.as_str(), "-h" | "--help")) {
+        println!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
     let value = |name: &str| {
         let at = arguments.iter().position(|argument| argument == name)?;
         arguments.get(at + 1).map(String::as_str)
@@ -26,40 +68,131 @@ fn main() -> ExitCode {
     if let Some(seed) = number("--seed") {
         let outcome = sim::run(seed, rules, true);
         println!("{}", outcome.story);
-        return verdict(seed, outcome.violation);
+        return verdict(outcome.violation.map(|violation| (seed, violation)).as_ref());
     }
     let first = number("--from").unwrap_or(0);
     let seeds = number("--seeds").unwrap_or(10_000);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let jobs = number("--jobs").unwrap_or(processors).max(1);
     let began = Instant::now();
-    let mut marks = Marks::default();
-    let (mut moves, mut faults) = (Vec::new(), Vec::new());
-    for seed in first..first + seeds {
-        let outcome = sim::run(seed, rules, false);
-        if outcome.violation.is_some() {
-            return verdict(seed, outcome.violation);
-        }
-        marks.add(&outcome.marks);
-        moves.push(outcome.moves);
-        faults.push(outcome.faults);
+    let mut sum = run(first, seeds, jobs, rules);
+    sum.moves.sort_unstable();
+    sum.faults.sort_unstable();
+    if value("-o") == Some("json") {
+        println!("{}", sum.as_json(first, began.elapsed().as_secs_f64()));
+    } else if sum.violation.is_none() {
+        sum.print(first, began.elapsed().as_secs_f64());
     }
-    moves.sort_unstable();
-    faults.sort_unstable();
-    for (mark, times) in marks.iter() {
-        println!("{times:>9} {mark}");
-    }
-    let median = |sorted: &[u64]| sorted.get(sorted.len() / 2).copied().unwrap_or(0);
-    println!(
-        "{seeds} seeds from {first}, no violation; median {} moves, {} faults at a step; {:.1} s",
-        median(&moves),
-        median(&faults),
-        began.elapsed().as_secs_f64()
-    );
-    ExitCode::SUCCESS
+    verdict(sum.violation.as_ref())
 }
 
-fn verdict(seed: u64, violation: Option<String>) -> ExitCode {
+/// Runs seeds, so many at a time. What they show together does not depend on that; if one fails, the others end.
+fn run(first: u64, seeds: u64, jobs: u64, rules: Rules) -> Sum {
+    let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
+    let sum = Mutex::new(Sum::default());
+    let shows = std::io::stderr().is_terminal();
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.min(seeds) {
+            scope.spawn(|| {
+                while let number = next.fetch_add(1, Ordering::Relaxed)
+                    && number < seeds
+                {
+                    let seed = first + number;
+                    let outcome = sim::run(seed, rules, false);
+                    let mut sum = sum.lock().expect("nobody panics in here");
+                    sum.add(seed, outcome);
+                    if sum.violation.is_some() {
+                        next.store(seeds, Ordering::Relaxed);
+                    }
+                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    if shows && done % 100 == 0 {
+                        let _ = write!(std::io::stderr(), "\r{done} of {seeds} seeds ");
+                    }
+                }
+            });
+        }
+    });
+    if shows {
+        let _ = write!(std::io::stderr(), "\r\x1b[K");
+    }
+    sum.into_inner().expect("nobody panics in there")
+}
+
+impl Sum {
+    fn add(&mut self, seed: u64, outcome: sim::Outcome) {
+        self.marks.add(&outcome.marks);
+        self.cells.add(&outcome.cells);
+        self.moves.push(outcome.moves);
+        self.faults.push(outcome.faults);
+        self.events += outcome.events;
+        if let Some(violation) = outcome.violation
+            && self.violation.as_ref().is_none_or(|(other, _)| seed < *other)
+        {
+            self.violation = Some((seed, violation));
+        }
+    }
+
+    fn print(&self, first: u64, seconds: f64) {
+        for (mark, times) in self.marks.iter() {
+            println!("{times:>9} {mark}");
+        }
+        println!("\nFaults at steps of moves, by whom they hit (docs/protocol.md):\n");
+        let heads = ["source killed", "target killed", "home killed", "link cut"];
+        println!(
+            "{:<18} {:>13} {:>13} {:>13} {:>13}",
+            "step", heads[0], heads[1], heads[2], heads[3]
+        );
+        for (step, [source, target, home, link]) in self.cells.rows() {
+            println!("{step:<18} {source:>13} {target:>13} {home:>13} {link:>13}");
+        }
+        let seldom: Vec<_> = self.seldom().collect();
+        if !seldom.is_empty() {
+            println!("\nhit less than {HITS_MIN} times: {}", seldom.join(", "));
+        }
+        println!(
+            "\n{} seeds from {first}, {} events, no violation; median {} moves, {} faults at a step; {seconds:.1} s",
+            self.moves.len(),
+            self.events,
+            median(&self.moves),
+            median(&self.faults),
+        );
+    }
+
+    fn seldom(&self) -> impl Iterator<Item = String> + '_ {
+        let heads = ["source", "target", "home", "link"];
+        self.cells.rows().flat_map(move |(step, counts)| {
+            let seldom = heads.into_iter().zip(counts).filter(|(_, times)| *times < HITS_MIN);
+            seldom.map(move |(head, times)| format!("{step} / {head} ({times})"))
+        })
+    }
+
+    fn as_json(&self, first: u64, seconds: f64) -> String {
+        let cells = self.cells.rows().map(|(step, [source, target, home, link])| {
+            format!(r#"{{"step":"{step}","source":{source},"target":{target},"home":{home},"link":{link}}}"#)
+        });
+        let cells: Vec<_> = cells.collect();
+        let violation = match &self.violation {
+            Some((seed, words)) => format!(r#"{{"seed":{seed},"words":{words:?}}}"#),
+            None => "null".to_owned(),
+        };
+        format!(
+            r#"{{"from":{first},"seeds":{},"events":{},"median_moves":{},"median_faults":{},"seconds":{seconds:.1},"violation":{violation},"cells":[{}]}}"#,
+            self.moves.len(),
+            self.events,
+            median(&self.moves),
+            median(&self.faults),
+            cells.join(",")
+        )
+    }
+}
+
+fn median(sorted: &[u64]) -> u64 {
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0)
+}
+
+fn verdict(violation: Option<&(u64, String)>) -> ExitCode {
     match violation {
-        Some(violation) => {
+        Some((seed, violation)) => {
             println!("seed {seed}: {violation}");
             ExitCode::FAILURE
         }
