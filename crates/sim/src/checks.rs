@@ -8,7 +8,7 @@ use wire::{
 };
 
 use crate::durable::words_of;
-use crate::world::{BIRTH, GuestState, Life, Log, World, peer};
+use crate::world::{BIRTH, GuestState, Life, Log, Question, World, peer};
 
 /// What an outside observer has seen.
 #[derive(Default)]
@@ -49,7 +49,7 @@ pub(crate) struct Truth {
     pub(crate) tickets: BTreeMap<Ticket, (Life, u32)>,
     pub(crate) about: BTreeMap<Ticket, Pid>,
     /// Images on their way into files: with what the guest waited for when it was taken.
-    pub(crate) storing: BTreeMap<(usize, Pid), (Section, Option<(String, bool)>)>,
+    pub(crate) storing: BTreeMap<(usize, Pid), (Section, Option<Question>)>,
     /// Between which nodes each moves, or has moved last.
     pub(crate) moving: BTreeMap<Pid, (usize, usize)>,
     /// Guests take no more steps.

@@ -3,7 +3,7 @@
 use protocol::{Input, Unnamed};
 use wire::Pid;
 
-use crate::world::{GuestState, World};
+use crate::world::{GuestState, Question, World};
 
 /// So many names there are: few enough that they are fought over.
 const NAMES: u64 = 3;
@@ -34,7 +34,7 @@ impl World {
         &mut self,
         node: usize,
         pid: Pid,
-        asked: (String, bool),
+        asked: Question,
         holder: Result<Pid, Unnamed>,
     ) {
         let Some(guest) = self.nodes[node].guests.get_mut(&pid) else { return };

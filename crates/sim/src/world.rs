@@ -83,6 +83,9 @@ pub(crate) struct Room {
     pub(crate) stage: Option<(Guest, Section)>,
 }
 
+/// What a guest asks of a name: the name, and whether it wants that for itself.
+pub(crate) type Question = (String, bool);
+
 /// A program: it acts on the world, writes, and ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Guest {
@@ -109,8 +112,8 @@ pub(crate) struct Guest {
     pub(crate) watching: BTreeSet<Pid>,
     /// The name that it has.
     pub(crate) name: Option<String>,
-    /// What it has asked of a name, and waits for: the name, and whether it wants that for itself.
-    pub(crate) asks: Option<(String, bool)>,
+    /// What it has asked, and waits for the answer of.
+    pub(crate) asks: Option<Question>,
     /// Whom it could not write to because they are down.
     pub(crate) refused: BTreeSet<Pid>,
 }
