@@ -48,9 +48,10 @@ pub use image::{FreezeRequest, FrozenReply, ImageReport, ImageSection, StackFram
 pub use locate::{Adapting, InTransit, Locate, NoSuchWay, Weighed};
 pub use movement::{DrainEvent, DrainItem, DrainRequest, MoveEvent, MoveReport, MoveRequest};
 pub use process::{
-    Dir, DirUse, Durable, GroupDetail, Inspection, KillReply, KillRequest, Killed, LogsQuery,
-    MemberRequest, Outcome, ProcessDetail, ProcessEvent, ProcessState, ProcessSummary,
-    ProcessesReply, ProgramEvent, Progress, PsQuery, RunRequest, Step, Stream,
+    Changed, Dir, DirUse, Durable, GroupDetail, Inspection, KillReply, KillRequest, Killed,
+    LocateReply, LocateRequest, LogsQuery, MemberRequest, Outcome, ProcessDetail, ProcessEvent,
+    ProcessState, ProcessSummary, ProcessesReply, ProgramEvent, Progress, PsQuery, RunRequest,
+    Step, Stream, Unchanged,
 };
 pub use reference::{Candidate, Reference, resolve};
 pub use routes::{Method, Route, route};

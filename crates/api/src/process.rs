@@ -420,6 +420,46 @@ pub struct LogsQuery {
     pub from: u64,
 }
 
+/// Whose letters are to be found how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocateRequest {
+    /// A process, or a group.
+    pub target: String,
+    /// In which way.
+    #[serde(with = "text")]
+    pub locate: Locate,
+    /// How often a mailbox that keeps letters is asked for them, in milliseconds; 20 if nothing is said.
+    #[serde(default)]
+    pub poll_ms: Option<u32>,
+}
+
+/// Who was changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocateReply {
+    /// Each process whose letters are found in that way now.
+    pub changed: Vec<Changed>,
+    /// Those that could not be asked, and why.
+    pub unchanged: Vec<Unchanged>,
+}
+
+/// One whose letters are found in another way now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// Its id.
+    #[serde(with = "text")]
+    pub pid: Pid,
+}
+
+/// One that goes on as before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unchanged {
+    /// Its id.
+    #[serde(with = "text")]
+    pub pid: Pid,
+    /// Why.
+    pub error: Error,
+}
+
 /// Whom to end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KillRequest {

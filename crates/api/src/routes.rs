@@ -108,6 +108,8 @@ pub mod route {
     pub const FREEZE_ABANDON: Route = Route::delete("/v1/processes/{process}/freeze");
     /// The image's bytes, [`crate::ThawQuery`]; a stream of [`crate::ProcessEvent`] as of [`RUN`].
     pub const THAW: Route = Route::post("/v1/thaw");
+    /// [`crate::LocateRequest`]; [`crate::LocateReply`].
+    pub const LOCATE: Route = Route::post("/v1/locate");
     /// [`crate::KillRequest`]; [`crate::KillReply`].
     pub const KILL: Route = Route::post("/v1/kill");
     /// [`crate::DrainRequest`]; a stream of [`crate::DrainEvent`].
@@ -131,7 +133,7 @@ pub mod route {
     pub const TRACE: Route = Route::post("/v1/trace");
 
     /// Every route, for the test that all are served.
-    pub const ALL: [Route; 21] = [
+    pub const ALL: [Route; 22] = [
         UPLOAD,
         RUN,
         PS,
@@ -143,6 +145,7 @@ pub mod route {
         FREEZE_COMMIT,
         FREEZE_ABANDON,
         THAW,
+        LOCATE,
         KILL,
         DRAIN,
         NODES,

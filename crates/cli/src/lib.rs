@@ -89,6 +89,7 @@ async fn word(host: &dyn Host, words: Words) -> Result<u8, api::Error> {
         Word::Logs(word) => run::logs(&at, word).await,
         Word::Move(word) => moving::move_process(&at, word).await,
         Word::Drain(word) => moving::drain(&at, word).await,
+        Word::Locate(word) => moving::locate(&at, word).await,
         Word::Kill(word) => moving::kill(&at, word).await,
         Word::Freeze(word) => image::freeze(&at, word).await,
         Word::Thaw(word) => run::thaw(host, &at, word).await,

@@ -1,15 +1,16 @@
-//! Words that send processes away: `move`, `drain`, `kill`.
+//! Words that send processes away, or say how they are found then: `move`, `drain`, `kill`, `locate`.
 
 use api::{
-    DrainEvent, DrainItem, DrainRequest, Error, ErrorCode, KillReply, KillRequest, MoveEvent,
-    MoveReport, MoveRequest, Progress, Step, route,
+    Changed, DrainEvent, DrainItem, DrainRequest, Error, ErrorCode, KillReply, KillRequest,
+    LocateReply, LocateRequest, MoveEvent, MoveReport, MoveRequest, Progress, Step, Unchanged,
+    route,
 };
 
 use crate::bars::Bars;
 use crate::destination::Choice;
 use crate::table::{Align, Table};
 use crate::units::{bytes, micros};
-use crate::words::{Drain, Format, Kill, Move};
+use crate::words::{Drain, Format, Kill, Locate, Move};
 use crate::{Client, say};
 
 pub(crate) async fn move_process(at: &Choice, word: Move) -> Result<u8, Error> {
@@ -107,6 +108,25 @@ pub(crate) async fn kill(at: &Choice, word: Kill) -> Result<u8, Error> {
         }
     }
     Ok(0)
+}
+
+pub(crate) async fn locate(at: &Choice, word: Locate) -> Result<u8, Error> {
+    let Locate { target, locate, poll, printing } = word;
+    let shown = locate.to_string();
+    let request = LocateRequest { target, locate, poll_ms: poll };
+    let path = route::LOCATE.fill(&[]);
+    let reply: LocateReply = at.daemon()?.reply(route::LOCATE, &path, &request).await?;
+    if let Format::Json = printing.format {
+        say::json(&reply);
+    } else {
+        for Changed { pid } in &reply.changed {
+            say::out(&format!("{pid} is located by {shown}"));
+        }
+        for Unchanged { pid, error } in &reply.unchanged {
+            say::aside(&format!("whimbrel: {pid} goes on as before: {}", error.message));
+        }
+    }
+    Ok(stayed(!reply.unchanged.is_empty()))
 }
 
 fn line(report: &MoveReport) -> String {

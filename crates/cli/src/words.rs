@@ -45,6 +45,8 @@ pub enum Word {
     Move(Move),
     /// Move every process away from a node
     Drain(Drain),
+    /// Change how messages find a process, or those of a group, when they move
+    Locate(Locate),
     /// End a process, or a whole group
     Kill(Kill),
     /// Move a process into a file
@@ -270,6 +272,27 @@ pub struct Drain {
     /// Only say what would be done
     #[arg(long)]
     pub plan: bool,
+    #[command(flatten)]
+    pub printing: Printing,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel locate k3x9 forwarding            a whole group
+  whimbrel locate k3x9 mailbox@heron
+  whimbrel locate k3x9.1 adaptive            one process
+
+Nothing stops and nothing is lost meanwhile. What each strategy costs: docs/protocol.md.")]
+pub struct Locate {
+    /// An id, the beginning of one, or a name
+    #[arg(value_name = "PID|GROUP")]
+    pub target: String,
+    #[arg(value_name = "STRATEGY", help = LOCATE_HELP)]
+    pub locate: api::Locate,
+    /// How often a mailbox that keeps messages is asked for them, in milliseconds
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub poll: Option<u32>,
     #[command(flatten)]
     pub printing: Printing,
 }
@@ -602,6 +625,7 @@ impl Words {
             Word::Inspect(word) => word.printing,
             Word::Move(word) => word.printing,
             Word::Drain(word) => word.printing,
+            Word::Locate(word) => word.printing,
             Word::Kill(word) => word.printing,
             Word::Image { word: ImageWord::Show { printing, .. } } => *printing,
             Word::Events(word) => word.printing,

@@ -28,6 +28,8 @@ pub(crate) struct Log {
     pub(crate) holder: Option<Peer>,
     /// In which of its lives. What an earlier one still says was written before this one began.
     life: Life,
+    /// That life has not been told yet how much there is: only when all that was taken of earlier ones is written down.
+    untold: bool,
     /// How it ended, if nobody is left to say so: the registry has. What was taken is written down first.
     pub(crate) verdict: Option<Outcome>,
 }
@@ -291,8 +293,12 @@ impl Machine {
     }
 
     fn acknowledge(&mut self, to: Peer, pid: Pid) {
-        if let Some(log) = self.logs.get(&pid) {
+        if let Some(log) = self.logs.get_mut(&pid) {
             let (offset, ended) = (log.written, log.ended);
+            if log.untold && log.taken != Some(offset) {
+                return;
+            }
+            log.untold = false;
             self.send(to, Message::Acknowledged { pid, offset, ended });
         }
     }
@@ -305,6 +311,7 @@ impl Machine {
         if life < log.life {
             return None;
         }
+        log.untold |= log.life < life;
         log.life = life;
         log.holder = Some(from);
         Some(log)
@@ -406,5 +413,30 @@ mod tests {
         assert!(!concludes(&drain(&mut machine)), "its last words are not written down");
         machine.delivered(pid, 10, false);
         assert!(concludes(&drain(&mut machine)));
+    }
+
+    /// What an earlier life wrote last may be on its way to the disk when another one asks where it goes on.
+    #[test]
+    fn a_new_life_is_told_of_all_that_was_taken() {
+        let mut machine = machine(1);
+        let (pid, before, now) = (pid(2), peer(2), machine.now);
+        let after = Peer { incarnation: wire::Incarnation(2), ..before };
+        let bytes = Blob(b"last words".to_vec());
+        machine.output_arrived((before, Life::FIRST), pid, 0, 0, Stream::Out, Blob::default());
+        machine.log_opened(now, pid, 0, false);
+        machine.output_arrived((before, Life::FIRST), pid, 0, 0, Stream::Out, bytes.clone());
+        drain(&mut machine);
+        let acknowledged = |machine: &mut Machine| {
+            drain(machine).into_iter().find_map(|output| match output {
+                Output::Send(_, Message::Acknowledged { offset, .. }) => Some(offset),
+                _ => None,
+            })
+        };
+        machine.output_arrived((after, Life(2)), pid, 0, 0, Stream::Out, Blob::default());
+        assert_eq!(acknowledged(&mut machine), None, "it would write over them");
+        machine.delivered(pid, 10, false);
+        assert_eq!(acknowledged(&mut machine), Some(10));
+        machine.output_arrived((before, Life::FIRST), pid, 10, 0, Stream::Out, bytes);
+        assert_eq!(drain(&mut machine), [], "nobody hears an earlier life");
     }
 }

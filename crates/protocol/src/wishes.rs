@@ -340,6 +340,13 @@ impl Machine {
                 Taken::Yes
             }
             // Where its output goes on is not in its image.
+            (Phase::Running | Phase::Preparing(_), Errand::Locate(locate)) => {
+                self.relocate(now, pid, locate);
+                self.report(now, wisher, Report::Located);
+                Taken::Yes
+            }
+            // Its image may be on its way.
+            (_, Errand::Locate(_)) => Taken::NotNow,
             (Phase::Running, Errand::Move(_))
                 if process.doomed || process.outbox.waits_for_home() =>
             {

@@ -497,15 +497,7 @@ impl World {
         if let WishFor::Spawn = wish {
             let home = id(self.rng.below(size as u64) as usize);
             let grant = if self.rng.chance(90) { Grant::All } else { Grant::Own };
-            let mailbox = id(self.rng.below(size as u64) as usize);
-            let locate = match self.rng.below(8) {
-                0 => Locate::Directory,
-                1 => Locate::Update,
-                2 => Locate::Forwarding,
-                3 => Locate::Mailbox(mailbox),
-                4 => Locate::Pull { mailbox, every_micros: 20_000 },
-                _ => Locate::Adaptive,
-            };
+            let locate = self.some_strategy();
             let in_transit = match self.rng.below(3) {
                 0 => InTransit::SenderKeeps,
                 1 => InTransit::SenderBlocks,
@@ -554,6 +546,11 @@ impl World {
                 let ticket = self.wish(node, Wish::Errand(pid, wire::Errand::Move(id(to))));
                 self.truth.about.insert(ticket, pid);
             }
+            WishFor::Locate => {
+                let locate = self.some_strategy();
+                let ticket = self.wish(node, Wish::Errand(pid, wire::Errand::Locate(locate)));
+                self.truth.about.insert(ticket, pid);
+            }
             WishFor::Kill => {
                 let ticket = self.wish(node, Wish::Errand(pid, wire::Errand::Kill));
                 self.truth.about.insert(ticket, pid);
@@ -569,6 +566,18 @@ impl World {
                 }
             }
             WishFor::Thaw => self.thaw(node, pid),
+        }
+    }
+
+    fn some_strategy(&mut self) -> Locate {
+        let mailbox = id(self.rng.below(self.nodes.len() as u64) as usize);
+        match self.rng.below(8) {
+            0 => Locate::Directory,
+            1 => Locate::Update,
+            2 => Locate::Forwarding,
+            3 => Locate::Mailbox(mailbox),
+            4 => Locate::Pull { mailbox, every_micros: 20_000 },
+            _ => Locate::Adaptive,
         }
     }
 
@@ -609,6 +618,7 @@ impl World {
             Report::Lost { .. } => "report: lost",
             Report::Ended(_) => "report: ended",
             Report::AlreadyThere(_) => "report: already there",
+            Report::Located => "report: located",
             Report::Spawned(_) => "report: spawned",
         });
     }

@@ -211,6 +211,7 @@ pub(crate) enum Event {
 pub(crate) enum WishFor {
     Spawn,
     Move(usize),
+    Locate,
     Kill,
     KillGroup,
     Store,

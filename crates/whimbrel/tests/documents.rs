@@ -111,7 +111,7 @@ fn the_demonstration_works() {
 
 /// Each row of the command's table, and what is typed for it: on heron, with the exit code.
 /// `PID` is a process that runs, `IMAGE` a file that none has been frozen into yet.
-const WORDS: [(&str, &[(&str, i32)]); 15] = [
+const WORDS: [(&str, &[(&str, i32)]); 16] = [
     (
         "run PROG [ARGS] ['||' PROG [ARGS]]…",
         &[
@@ -133,6 +133,14 @@ const WORDS: [(&str, &[(&str, i32)]); 15] = [
             ("move web --to heron", 0),
             ("move web --to nowhere", 68),
             ("move web --to osprey -o json", 0),
+        ],
+    ),
+    (
+        "locate PID|GROUP STRATEGY",
+        &[
+            ("locate web forwarding", 0),
+            ("locate web mailbox@heron -o json", 0),
+            ("locate web by-pigeon", 2),
         ],
     ),
     (

@@ -9,8 +9,8 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Address, Blob, Epoch, GroupId, Life, Mail, NodeId, Offer, Outcome, Peer, Pid, Reason, Reply,
-    Request,
+    Address, Blob, Epoch, GroupId, Life, Locate, Mail, NodeId, Offer, Outcome, Peer, Pid, Reason,
+    Reply, Request,
 };
 
 /// The longest piece of output in one message.
@@ -261,6 +261,8 @@ pub enum Errand {
     Move(NodeId),
     /// End.
     Kill,
+    /// Let letters find it in this way from now on.
+    Locate(Locate),
 }
 
 /// Where a process writes.
@@ -329,6 +331,8 @@ pub enum Report {
     Ended(Outcome),
     /// The registry's newest word on the members is here.
     News,
+    /// Letters find it in the way that was asked for.
+    Located,
 }
 
 /// A completed move, in numbers.

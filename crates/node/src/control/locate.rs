@@ -1,12 +1,56 @@
 //! Strategies as operators name them, and as nodes do: the mailbox is a name here, and a number there.
 
-use wire::NodeId;
+use api::{Changed, LocateReply, LocateRequest, ProcessState, Unchanged};
+use axum::Json;
+use axum::extract::State;
+use futures_util::StreamExt as _;
+use protocol::Wish;
+use wire::{Errand, NodeId, Report};
 
-use super::Node;
+use super::answer::{Answered, json};
+use super::find::Asker;
+use super::{Node, Shared};
+use crate::driver::Cargo;
 use crate::links::hello::Roster;
 
 /// How often a mailbox is asked, if nothing is said of it.
 const POLL_MS: u32 = 20;
+
+/// So many processes are asked at a time.
+const AT_ONCE: usize = 64;
+
+/// Changes how letters find running processes. One after the other, wherever they are: that some have changed and
+/// others have not does no harm.
+pub(crate) async fn change(
+    State(node): State<Shared>,
+    asker: Asker,
+    Json(request): Json<LocateRequest>,
+) -> Answered {
+    let locate = node.locate(&request.locate, request.poll_ms).await?;
+    let found = node.find(asker, &request.target).await?;
+    let mut running = found.processes;
+    running.retain(|process| !matches!(process.state, ProcessState::Ended { .. }));
+    let asks = futures_util::stream::iter(running.into_iter().map(|process| {
+        let (node, pid) = (&node, process.pid);
+        async move {
+            let wish = Wish::Errand(pid, Errand::Locate(locate));
+            match node.wished(wish, Cargo::None).await {
+                Ok(Report::Located) => Ok(pid),
+                Ok(report) => Err(Unchanged { pid, error: node.unexpected(&report) }),
+                Err(error) => Err(Unchanged { pid, error }),
+            }
+        }
+    }));
+    let mut reply = LocateReply::default();
+    for asked in asks.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await {
+        match asked {
+            Ok(pid) => reply.changed.push(Changed { pid }),
+            Err(unchanged) => reply.unchanged.push(unchanged),
+        }
+    }
+    reply.changed.sort_by_key(|changed| changed.pid);
+    json(reply)
+}
 
 impl Node {
     /// What an operator has chosen.

@@ -74,7 +74,7 @@ pub(crate) type Shared = Arc<Node>;
 
 /// Everything that the operator may ask.
 pub(crate) fn operators(node: Shared) -> Router {
-    let routes: [(api::Route, MethodRouter<Shared>); 21] = [
+    let routes: [(api::Route, MethodRouter<Shared>); 22] = [
         (route::UPLOAD, method(route::UPLOAD, run::upload)),
         (route::RUN, method(route::RUN, run::run)),
         (route::PS, method(route::PS, list::ps)),
@@ -86,6 +86,7 @@ pub(crate) fn operators(node: Shared) -> Router {
         (route::FREEZE_COMMIT, method(route::FREEZE_COMMIT, image::commit)),
         (route::FREEZE_ABANDON, method(route::FREEZE_ABANDON, image::abandon)),
         (route::THAW, method(route::THAW, image::thaw)),
+        (route::LOCATE, method(route::LOCATE, locate::change)),
         (route::KILL, method(route::KILL, moving::kill)),
         (route::DRAIN, method(route::DRAIN, drain::drain)),
         (route::NODES, method(route::NODES, cluster::nodes)),

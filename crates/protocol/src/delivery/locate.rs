@@ -20,7 +20,7 @@ use alloc::vec::Vec;
 
 use wire::{Address, Epoch, Left, Locate, Mail, Message, NodeId, Peer, Pid, Via};
 
-use super::newer;
+use super::{Books, newer};
 use crate::{Instant, Machine, Output, Rule, Span};
 
 /// A letter is held back so long for one that has said that it leaves: many times what a move takes.
@@ -68,6 +68,28 @@ impl Machine {
     #[must_use]
     pub fn left_behind(&self) -> usize {
         self.post.places.len() + self.post.shelf.len()
+    }
+
+    /// Letters find a process in another way from now on. What the last way has left behind runs out by itself, or is
+    /// collected; those that have not heard of the change find it all the same.
+    pub(crate) fn relocate(&mut self, now: Instant, pid: Pid, locate: Locate) {
+        let here = self.config.me.node;
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let (epoch, delivery) = (process.epoch, &mut process.delivery);
+        if delivery.locate == locate {
+            return;
+        }
+        let before = delivery.strategy();
+        delivery.locate = locate;
+        delivery.books = (locate == Locate::Adaptive).then(|| Books::new(here));
+        let after = delivery.strategy();
+        if let Locate::Mailbox(node) = before
+            && before != after
+            && let Some(peer) = self.current(node)
+        {
+            self.send(peer, Message::Forget { pid, epoch });
+        }
+        self.tell_arrived(now, pid);
     }
 
     /// A process is about to be frozen for a move.
@@ -362,6 +384,27 @@ mod tests {
 
     use super::*;
     use crate::testing::{drain, machine, peer, pid};
+
+    #[test]
+    fn a_change_is_told_to_whom_it_concerns() {
+        let mut machine = machine(1);
+        let mailbox = |node| Locate::Mailbox(NodeId(node));
+        let mut process = crate::process::Process::new(NodeId(1));
+        process.delivery.locate = mailbox(1);
+        machine.processes.insert(pid(1), process);
+        let (now, mail) = (machine.now, |machine: &Machine| machine.locate(pid(1)));
+        machine.tell_arrived(now, pid(1));
+        assert!(
+            machine.known_place(now, pid(1)).is_none(),
+            "it is here, and nothing is kept of that"
+        );
+        drain(&mut machine);
+        machine.relocate(now, pid(1), Locate::Adaptive);
+        assert_eq!(mail(&machine), Some(Locate::Adaptive));
+        assert!(machine.ledger(pid(1)).is_some(), "it counts from now on");
+        machine.relocate(now, pid(1), Locate::Update);
+        assert!(machine.ledger(pid(1)).is_none());
+    }
 
     const THERE: u32 = 3;
 
