@@ -51,7 +51,7 @@ pub use process::{
     Changed, Dir, DirUse, Durable, GroupDetail, Inspection, KillReply, KillRequest, Killed,
     LocateReply, LocateRequest, LogsQuery, MemberRequest, Outcome, ProcessDetail, ProcessEvent,
     ProcessState, ProcessSummary, ProcessesReply, ProgramEvent, Progress, PsQuery, RunRequest,
-    Step, Stream, Unchanged,
+    SendReply, Step, Stream, Unchanged,
 };
 pub use reference::{Candidate, Reference, resolve};
 pub use routes::{Method, Route, route};

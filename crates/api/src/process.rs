@@ -467,6 +467,16 @@ pub struct KillRequest {
     pub target: String,
 }
 
+/// A message that is in a process's inbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendReply {
+    /// Whose inbox.
+    #[serde(with = "text")]
+    pub pid: Pid,
+    /// How long it is.
+    pub bytes: u64,
+}
+
 /// Who was ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KillReply {

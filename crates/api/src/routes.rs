@@ -96,6 +96,8 @@ pub mod route {
     /// Bytes for the standard input, as they come; the body's end is the input's end. A body that
     /// breaks off leaves the input open.
     pub const STDIN: Route = Route::post("/v1/processes/{process}/stdin");
+    /// A message's bytes; [`crate::SendReply`], when it is in the process's inbox.
+    pub const SEND: Route = Route::post("/v1/processes/{process}/messages");
     /// [`crate::MoveRequest`]; a stream of [`crate::MoveEvent`].
     pub const MOVE: Route = Route::post("/v1/processes/{process}/move");
     /// [`crate::FreezeRequest`]; the image's bytes. Without `copy` the process stays frozen after the
@@ -133,13 +135,14 @@ pub mod route {
     pub const TRACE: Route = Route::post("/v1/trace");
 
     /// Every route, for the test that all are served.
-    pub const ALL: [Route; 22] = [
+    pub const ALL: [Route; 23] = [
         UPLOAD,
         RUN,
         PS,
         INSPECT,
         LOGS,
         STDIN,
+        SEND,
         MOVE,
         FREEZE,
         FREEZE_COMMIT,

@@ -61,7 +61,31 @@ impl Client {
         path: &str,
         request: &impl Serialize,
     ) -> Result<T, Error> {
-        let response = self.send(route, path, json(request), NDJSON).await?;
+        self.answer(route, path, json(request)).await
+    }
+
+    /// Sends bytes, and asks for one value.
+    ///
+    /// # Errors
+    ///
+    /// What the node answered, or that it did not.
+    pub async fn give<T: DeserializeOwned>(
+        &self,
+        route: Route,
+        path: &str,
+        bytes: Vec<u8>,
+    ) -> Result<T, Error> {
+        let body = Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync();
+        self.answer(route, path, (body, OCTETS)).await
+    }
+
+    async fn answer<T: DeserializeOwned>(
+        &self,
+        route: Route,
+        path: &str,
+        body: (Body, &str),
+    ) -> Result<T, Error> {
+        let response = self.send(route, path, body, NDJSON).await?;
         let body = response.into_body().collect().await.map_err(|error| lost(&error))?.to_bytes();
         // An empty reply is `null`.
         let text: &[u8] = if body.is_empty() { b"null" } else { &body };

@@ -25,6 +25,7 @@ mod moving;
 mod report;
 mod run;
 mod say;
+mod send;
 mod table;
 mod trace;
 mod units;
@@ -88,6 +89,7 @@ async fn word(host: &dyn Host, words: Words) -> Result<u8, api::Error> {
         Word::Inspect(word) => list::inspect(&at, word).await,
         Word::Logs(word) => run::logs(&at, word).await,
         Word::Move(word) => moving::move_process(&at, word).await,
+        Word::Send(word) => send::send(&at, word).await,
         Word::Drain(word) => moving::drain(&at, word).await,
         Word::Locate(word) => moving::locate(&at, word).await,
         Word::Kill(word) => moving::kill(&at, word).await,

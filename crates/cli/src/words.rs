@@ -43,6 +43,8 @@ pub enum Word {
     Logs(Logs),
     /// Move a running process to another node
     Move(Move),
+    /// Send a message to a process
+    Send(Send),
     /// Move every process away from a node
     Drain(Drain),
     /// Change how messages find a process, or those of a group, when they move
@@ -254,6 +256,26 @@ pub struct Move {
     /// Where to
     #[arg(long, value_name = "NODE")]
     pub to: String,
+    #[command(flatten)]
+    pub printing: Printing,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel send k3x9.0 hello
+  whimbrel send web - < request.json
+
+The command ends when the message is in the process's inbox, wherever that is by then: once, after
+all that was sent to it from this daemon before. If it says that no acknowledgement came, the message
+may still arrive, once. A process that reads nothing takes 256 KiB from here.")]
+pub struct Send {
+    /// An id, the beginning of one, or a name
+    #[arg(value_name = "PID")]
+    pub process: String,
+    /// The message, at most 1 MiB; `-` is what standard input has
+    #[arg(value_name = "TEXT", allow_hyphen_values = true)]
+    pub text: String,
     #[command(flatten)]
     pub printing: Printing,
 }
@@ -624,6 +646,7 @@ impl Words {
             Word::Ps(word) => word.printing,
             Word::Inspect(word) => word.printing,
             Word::Move(word) => word.printing,
+            Word::Send(word) => word.printing,
             Word::Drain(word) => word.printing,
             Word::Locate(word) => word.printing,
             Word::Kill(word) => word.printing,

@@ -336,6 +336,9 @@ impl Mail {
         if bytes > MESSAGE_BYTES_MAX {
             return Err(Unsent::TooLarge);
         }
+        if to.is_port() {
+            return Err(Unsent::Gone);
+        }
         let granted = to.group == own || self.grant.covers(to.group);
         match granted {
             false => Err(Unsent::Denied),

@@ -22,6 +22,18 @@ pub struct Pid {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParsePidError;
 
+/// Lower indices are processes.
+const PORT_INDEX_MIN: u32 = 1 << 31;
+
+impl Pid {
+    /// Whether it is no process but a node's port: what comes from there was sent by an operator, with `whimbrel send`.
+    /// It cannot be answered.
+    #[must_use]
+    pub fn is_port(self) -> bool {
+        PORT_INDEX_MIN <= self.index
+    }
+}
+
 impl fmt::Display for Pid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // 64 bits are at most 13 characters of 5 bits.

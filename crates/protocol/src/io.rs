@@ -228,6 +228,9 @@ pub enum Wish {
     Thaw(Section),
     /// End a whole group, everywhere.
     KillGroup(GroupId),
+    /// Send a letter to a process, wherever it is, from this node's port. [`Report::Delivered`] when it is in the
+    /// inbox.
+    Post(Pid, Share),
     /// Hear the registry's newest word on the members now, not with the next renewal. Answered by
     /// [`Report::News`] when it is here; not at all as long as the registry is silent.
     News,

@@ -81,6 +81,7 @@ mod members;
 mod names;
 mod outbox;
 mod output;
+mod port;
 mod process;
 mod registry;
 mod rng;

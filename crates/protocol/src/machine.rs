@@ -16,6 +16,7 @@ use wire::{
 use crate::asks::Asks;
 use crate::delivery::Post;
 use crate::output::Log;
+use crate::port::Port;
 use crate::process::{Floor, Goal, Incoming, Phase, Process, Stage};
 use crate::wishes::{Errands, Spawning};
 use crate::{Input, Instant, Output, Rng, Rule, Rules, Span, Step};
@@ -64,6 +65,7 @@ pub struct Machine {
     pub(crate) floors_forgotten: bool,
     pub(crate) logs: BTreeMap<Pid, Log>,
     pub(crate) post: Post,
+    pub(crate) port: Port,
     /// When the last input came: what is said later was caused by it.
     pub(crate) now: Instant,
     pub(crate) errands: Errands,
@@ -88,6 +90,8 @@ pub(crate) enum Timer {
     Checkpoint(Pid),
     Ask(AskId),
     Errand(Ticket),
+    /// What operators send.
+    Port,
     Renew,
     Spawning,
     Floors,
@@ -169,6 +173,7 @@ impl Machine {
             floors_forgotten: false,
             logs: BTreeMap::new(),
             post: Post::default(),
+            port: Port::default(),
             now,
             errands: Errands::default(),
             ids: VecDeque::new(),
@@ -220,9 +225,10 @@ impl Machine {
         self.timers.first().map(|(at, _)| *at).filter(|_| !self.expelled)
     }
 
-    /// Every process that this node has anything to do with, the output it keeps apart.
+    /// Every process that this node has anything to do with, the output it keeps apart. Its port is none.
     pub fn processes(&self) -> impl Iterator<Item = Status> + '_ {
-        let here = self.processes.iter().map(|(pid, process)| self.status(*pid, process));
+        let here = self.processes.iter().filter(|(pid, _)| !pid.is_port());
+        let here = here.map(|(pid, process)| self.status(*pid, process));
         here.chain(self.incoming.iter().map(|(pid, incoming)| incoming.status(*pid)))
     }
 
@@ -385,6 +391,7 @@ impl Machine {
                 Timer::Checkpoint(pid) => self.wake_checkpoint(now, pid),
                 Timer::Ask(ask) => self.ask_again(now, ask),
                 Timer::Errand(ticket) => self.pursue(now, ticket),
+                Timer::Port => self.wake_port(now),
                 Timer::Renew => self.renew(now),
                 Timer::Spawning => self.spawn_waiting(now),
                 Timer::Floors => self.forget_floors(now),

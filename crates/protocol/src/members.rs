@@ -177,7 +177,7 @@ impl Machine {
     /// Whether the group of this process is killed, as far as this node knows.
     pub(crate) fn killed(&self, pid: Pid) -> bool {
         let known = self.news.as_ref().is_some_and(|news| news.killed.contains(&pid.group));
-        known && self.rules.keep(Rule::KilledRunsNot)
+        known && !pid.is_port() && self.rules.keep(Rule::KilledRunsNot)
     }
 
     /// Whether this incarnation is gone, on evidence: a newer one has started, or the operator has

@@ -114,6 +114,9 @@ impl Machine {
                 });
                 self.spawn_waiting(now);
             }
+            Wish::Errand(pid, _) | Wish::Store(pid) if pid.is_port() => {
+                self.report_here(ticket, Report::Refused(Why::Unknown));
+            }
             Wish::Errand(pid, errand) => {
                 let (at, sent, tries) = (None, false, 0);
                 let pursuit = Pursuit { pid, errand, since: now, at, sent, tries };
@@ -138,6 +141,10 @@ impl Machine {
                 let open = Open::Kill { group, since: now, waiting: vec![] };
                 self.errands.open.insert(ticket, open);
                 self.pursue(now, ticket);
+            }
+            Wish::Post(to, letter) => {
+                self.errands.open.insert(ticket, Open::Here);
+                self.post(now, ticket, to, letter);
             }
             Wish::News => {
                 self.news_wished.push(ticket);

@@ -612,6 +612,7 @@ impl World {
             Report::GroupKilled(_) => "report: group killed",
             Report::GroupKilling(..) => "report: group being killed",
             Report::News => "report: news",
+            Report::Delivered => "report: delivered",
             Report::Stored { .. } => "report: stored",
             Report::Thawed { .. } => "report: thawed",
             Report::AlreadyThawed => "report: already thawed",

@@ -111,7 +111,7 @@ fn the_demonstration_works() {
 
 /// Each row of the command's table, and what is typed for it: on heron, with the exit code.
 /// `PID` is a process that runs, `IMAGE` a file that none has been frozen into yet.
-const WORDS: [(&str, &[(&str, i32)]); 16] = [
+const WORDS: [(&str, &[(&str, i32)]); 17] = [
     (
         "run PROG [ARGS] ['||' PROG [ARGS]]…",
         &[
@@ -142,6 +142,10 @@ const WORDS: [(&str, &[(&str, i32)]); 16] = [
             ("locate web mailbox@heron -o json", 0),
             ("locate web by-pigeon", 2),
         ],
+    ),
+    (
+        "send PID TEXT",
+        &[("send web hello", 0), ("send web hello -o json", 0), ("send nobody hello", 67)],
     ),
     (
         "freeze PID -o FILE [--copy]",

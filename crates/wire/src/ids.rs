@@ -32,6 +32,9 @@ pub struct Pid {
     pub index: u32,
 }
 
+/// The lowest index of a port: no process has it.
+pub const PORT_INDEX_MIN: u32 = 1 << 31;
+
 /// A node: a number from the registry, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub u32);
@@ -75,6 +78,14 @@ pub enum ParseIdError {
     Process,
     /// A code hash is 64 hexadecimal digits.
     Code,
+}
+
+impl Pid {
+    /// Whether it is a node's port: what is sent from there was sent by an operator.
+    #[must_use]
+    pub const fn is_port(self) -> bool {
+        PORT_INDEX_MIN <= self.index
+    }
 }
 
 impl Epoch {

@@ -24,7 +24,9 @@ mod section;
 
 pub use codec::{Blob, DecodeError, MESSAGE_BYTES_MAX, WIRE_VERSION, decode, encode};
 pub use hello::{Agreed, Channel, ClusterId, Format, Hello, HelloRefused, Versions};
-pub use ids::{CodeHash, Epoch, GroupId, Incarnation, NodeId, Offer, ParseIdError, Peer, Pid};
+pub use ids::{
+    CodeHash, Epoch, GroupId, Incarnation, NodeId, Offer, PORT_INDEX_MIN, ParseIdError, Peer, Pid,
+};
 pub use ledger::{Acquaintance, Decision, Ledger, Left, WAYS};
 pub use mail::{
     Address, Correspondent, Got, Grant, InTransit, LETTER_BYTES_MAX, Letters, Life, Locate, Mail,

@@ -333,6 +333,8 @@ pub enum Report {
     News,
     /// Letters find it in the way that was asked for.
     Located,
+    /// The letter is in the inbox of its receiver.
+    Delivered,
 }
 
 /// A completed move, in numbers.
@@ -385,6 +387,14 @@ pub enum Why {
     Unmovable(String),
     /// This node was declared gone. It ends.
     Expelled,
+    /// The receiver is no more, or began anew. Whether a letter that was sent before came is not known.
+    Down(Reason),
+    /// The receiver has as much of this sender as it takes, and has read nothing for a while. Nothing was sent.
+    NoRoom,
+    /// The letter was sent and not acknowledged in time. It may still arrive, once.
+    Unacknowledged,
+    /// The letter is longer than letters are. Nothing was sent.
+    TooLong,
 }
 
 impl Message {
@@ -503,6 +513,14 @@ impl fmt::Display for Why {
             Self::NoIds => f.write_str("no ids left until the registry answers"),
             Self::Unmovable(words) => f.write_str(words),
             Self::Expelled => f.write_str("this node was declared gone"),
+            Self::Down(reason) => write!(f, "it is down: {reason}"),
+            Self::NoRoom => {
+                f.write_str("it has not read what it was sent before; nothing was sent")
+            }
+            Self::Unacknowledged => {
+                f.write_str("it was sent, and not acknowledged in time; it may still arrive, once")
+            }
+            Self::TooLong => f.write_str("the message is too long"),
         }
     }
 }

@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use wire::{Refusal, RegistryRefusal, Why};
+use wire::{Reason, Refusal, RegistryRefusal, Why};
 
 use crate::driver::Answer;
 
@@ -91,6 +91,14 @@ pub(crate) fn of_why(why: &Why, name: impl Fn(wire::NodeId) -> String) -> Error 
         Why::GroupKilled => (ErrorCode::Ended, why.to_string()),
         Why::NameTaken(_) => (ErrorCode::NameTaken, why.to_string()),
         Why::Unmovable(_) => (ErrorCode::Refused, why.to_string()),
+        Why::Down(Reason::NoProcess) => (ErrorCode::UnknownProcess, why.to_string()),
+        Why::Down(Reason::Lost(node)) => {
+            (ErrorCode::Ended, format!("it was lost with {}", name(*node)))
+        }
+        Why::Down(_) => (ErrorCode::Ended, why.to_string()),
+        Why::NoRoom => (ErrorCode::Busy, why.to_string()),
+        Why::Unacknowledged => (ErrorCode::NodeUnavailable, why.to_string()),
+        Why::TooLong => (ErrorCode::InvalidRequest, why.to_string()),
         Why::Expelled => (ErrorCode::NodeUnavailable, why.to_string()),
     };
     Error::new(code, message)

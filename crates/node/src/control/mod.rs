@@ -16,6 +16,7 @@ mod list;
 mod locate;
 mod moving;
 mod run;
+mod send;
 mod stdin;
 
 use std::collections::HashMap;
@@ -74,7 +75,7 @@ pub(crate) type Shared = Arc<Node>;
 
 /// Everything that the operator may ask.
 pub(crate) fn operators(node: Shared) -> Router {
-    let routes: [(api::Route, MethodRouter<Shared>); 22] = [
+    let routes: [(api::Route, MethodRouter<Shared>); 23] = [
         (route::UPLOAD, method(route::UPLOAD, run::upload)),
         (route::RUN, method(route::RUN, run::run)),
         (route::PS, method(route::PS, list::ps)),
@@ -87,6 +88,7 @@ pub(crate) fn operators(node: Shared) -> Router {
         (route::FREEZE_ABANDON, method(route::FREEZE_ABANDON, image::abandon)),
         (route::THAW, method(route::THAW, image::thaw)),
         (route::LOCATE, method(route::LOCATE, locate::change)),
+        (route::SEND, method(route::SEND, send::send)),
         (route::KILL, method(route::KILL, moving::kill)),
         (route::DRAIN, method(route::DRAIN, drain::drain)),
         (route::NODES, method(route::NODES, cluster::nodes)),

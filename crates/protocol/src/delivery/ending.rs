@@ -29,9 +29,13 @@ impl Machine {
             if hears && pair.closed.is_none() {
                 pair.out.end(reason);
             }
-            others.push((*other, pair.out.next == 0, pair.at));
+            others.push((*other, pair.out.next == 0, pair.from.owed, pair.at));
         }
-        for (other, silent, at) in others {
+        for (other, silent, owed, at) in others {
+            // Who hears of the end without a piece of the sequence hears before it how far that one has come.
+            if silent && owed {
+                self.flush_pair(now, pid, other);
+            }
             match (self.processes.contains_key(&other), at) {
                 (true, _) if silent => self.answer_ended(self.config.me, pid, other),
                 (_, Some(at)) if silent => self.answer_ended(at.peer, pid, other),
@@ -86,6 +90,7 @@ impl Machine {
             if !matches!(process.phase, Phase::Ending) {
                 self.put(Output::SendRoom(pid));
             }
+            self.port_heard(now, pid, other);
             return self.bury(now, pid);
         }
         self.correspondent_down(now, pid, other, reason);
@@ -120,6 +125,7 @@ impl Machine {
             self.put(Output::Down { pid, of: other, reason, watched });
             self.put(Output::SendRoom(pid));
         }
+        self.port_heard(now, pid, other);
         self.bury(now, pid);
     }
 

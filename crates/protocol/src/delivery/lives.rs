@@ -61,5 +61,6 @@ impl Machine {
             self.put(Output::Down { pid, of: other, reason, watched });
             self.put(Output::SendRoom(pid));
         }
+        self.port_starts_over(pid, other);
     }
 }

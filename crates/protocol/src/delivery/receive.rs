@@ -466,6 +466,21 @@ mod tests {
     }
 
     #[test]
+    fn what_was_taken_is_acknowledged_before_the_end_is_told() {
+        let mut machine = receiver(0);
+        let now = machine.now;
+        machine.handle(now, letter(0, false));
+        let outcome = wire::Outcome::Code(0);
+        machine.handle(now, Input::Ended { pid: pid(7), outcome });
+        let said = drain(&mut machine).into_iter().filter_map(|output| match output {
+            Output::Send(_, Message::Mail(mail)) => mail.got.map(|got| got.next),
+            Output::Send(_, Message::Down { .. }) => Some(u64::MAX),
+            _ => None,
+        });
+        assert_eq!(said.collect::<Vec<_>>(), [1, u64::MAX]);
+    }
+
+    #[test]
     fn much_is_acknowledged_at_once() {
         let mut machine = receiver(0);
         let now = machine.now;

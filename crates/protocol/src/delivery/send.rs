@@ -3,7 +3,8 @@
 use alloc::vec::Vec;
 
 use wire::{
-    Address, Epoch, Got, LETTER_BYTES_MAX, Life, Mail, Message, Peer, Pid, Share, letter_cost,
+    Address, Epoch, Got, LETTER_BYTES_MAX, Life, Mail, Message, Peer, Pid, Reason, Share,
+    letter_cost,
 };
 
 use super::{MaySend, UNACKNOWLEDGED_COST_MAX, Unsendable, newer};
@@ -39,6 +40,9 @@ impl Machine {
             _ => return MaySend::No(Unsendable::NotHere),
         }
         let delivery = &process.delivery;
+        if to.is_port() {
+            return MaySend::No(Unsendable::Down(Reason::NoProcess));
+        }
         if LETTER_BYTES_MAX < bytes {
             return MaySend::No(Unsendable::TooLong);
         }
@@ -334,10 +338,11 @@ impl Machine {
         if got.again {
             self.soil(pid, other);
         }
+        self.port_heard(now, pid, other);
         self.bury(now, pid);
     }
 
-    pub(super) fn pair_of(&mut self, pid: Pid, other: Pid) -> Option<&mut super::Pair> {
+    pub(crate) fn pair_of(&mut self, pid: Pid, other: Pid) -> Option<&mut super::Pair> {
         self.processes.get_mut(&pid)?.delivery.pairs.get_mut(&other)
     }
 
