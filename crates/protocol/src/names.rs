@@ -52,3 +52,35 @@ impl Machine {
         self.put(Output::Named { pid, name, register, holder });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::borrow::ToOwned as _;
+
+    use wire::{NodeId, Outcome};
+
+    use super::*;
+    use crate::Input;
+    use crate::machine::RETRY;
+    use crate::process::Process;
+    use crate::testing::{drain, machine, pid};
+
+    /// The registry may hear the question after the name was given back, and would give it to nobody.
+    #[test]
+    fn who_ends_while_it_waits_asks_no_more_and_gives_back_what_it_may_have_been_given() {
+        let mut machine = machine(1);
+        let (mut now, web) = (machine.now, "web".to_owned());
+        machine.processes.insert(pid(7), Process::new(NodeId(1)));
+        machine.handle(now, Input::Name { pid: pid(7), name: web.clone(), register: true });
+        machine.handle(now, Input::Ended { pid: pid(7), outcome: Outcome::Code(0) });
+        let ask = |request| move |output: &Output| matches!(output, Output::Ask(_, asked) if *asked == request);
+        let back = ask(Request::Unname { name: web.clone(), pid: pid(7) });
+        assert!(drain(&mut machine).iter().any(back));
+        let again = ask(Request::Name { name: web, pid: pid(7) });
+        for _ in 0..3 {
+            now = now + RETRY + RETRY;
+            machine.handle(now, Input::Wake);
+            assert!(!drain(&mut machine).iter().any(&again));
+        }
+    }
+}

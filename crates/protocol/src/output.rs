@@ -195,6 +195,8 @@ impl Machine {
         self.mail_ends(now, pid, &outcome);
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let killers: Vec<Wisher> = core::mem::take(&mut process.killers);
+        // Said again after the name was given back, it would be granted to nobody.
+        self.unask(&Purpose::GuestName(pid));
         if let Some(name) = name {
             let request = Request::Unname { name: name.clone(), pid };
             self.ask(now, Purpose::Unname(name, pid), request);
