@@ -34,6 +34,10 @@ pub struct Ledger {
     /// What each strategy would have cost it, the past at less weight: `directory`, `update`, `forwarding`, `mailbox`,
     /// mailbox pull.
     pub costs: [u64; WAYS],
+    /// What stood there when it last weighed.
+    pub weighed: [u64; WAYS],
+    /// How much less each would have cost than what is used, since the last change; never less than nothing.
+    pub regrets: [u64; WAYS],
     /// Who has written to it, and how far each has fallen behind.
     pub acquaintances: Vec<Acquaintance>,
     /// Its last decision.

@@ -19,14 +19,20 @@ use crate::{Instant, Machine, Note};
 /// So many letters and moves are counted before strategies are weighed again.
 const WINDOW: u32 = 64;
 
-/// Sooner, as long as it has weighed nothing with a move in it.
+/// Sooner, as long as it has weighed nothing with a move in it, or when correspondents were told in vain.
 const FIRST_WINDOW: u32 = 16;
 
-/// A change must save so many times what it costs, in what the books remember.
+/// A change must have been worth so many times what it costs, since the last one.
 const WORTH: u64 = 2;
 
+/// Each change makes the next one dearer, by this much: two strategies that cost about the same do not take turns.
+const RELUCTANCE: u64 = 32;
+
+/// Up to so many changes.
+const RELUCTANT_MAX: u64 = 4;
+
 /// When so many have been told of moves without a letter since, correspondents are not told of the next ones.
-const IN_VAIN_MAX: u64 = 64;
+const IN_VAIN_MAX: u64 = 32;
 
 /// The books know so many of those who write; what others cost is the same under all strategies.
 const ACQUAINTANCES_MAX: usize = 1_024;
@@ -57,6 +63,8 @@ impl Books {
             window_letters: 0,
             window_moves: 0,
             costs: [0; wire::WAYS],
+            weighed: [0; wire::WAYS],
+            regrets: [0; wire::WAYS],
             acquaintances: alloc::vec![],
             last: None,
         })
@@ -106,6 +114,12 @@ impl Books {
             Way::Mailbox => Locate::Mailbox(mailbox),
             Way::Pull => Locate::Pull { mailbox, every_micros: POLL_MICROS },
         }
+    }
+
+    /// The way that it uses.
+    fn way(&self) -> Way {
+        let used = Way::ALL.into_iter().find(|way| self.locate(*way) == self.ledger.using);
+        used.unwrap_or(Way::Directory)
     }
 
     fn enter(&mut self, way: Way, cost: u64) {
@@ -184,8 +198,22 @@ impl Books {
     fn is_due(&self) -> bool {
         let events = self.ledger.window_letters.saturating_add(self.ledger.window_moves);
         let new = self.ledger.last.is_none_or(|last| last.moves == 0);
-        let window = if new { FIRST_WINDOW } else { WINDOW };
+        let in_vain = self.ledger.using == Locate::Update && !self.is_worth_telling();
+        let window = if new || in_vain { FIRST_WINDOW } else { WINDOW };
         window <= events
+    }
+
+    /// Adds up what each other strategy would have saved in this window; what it would have cost more takes that back,
+    /// down to nothing (E. S. Page's cumulative sum, 1954). So a small difference that lasts shows, and chance does not.
+    fn regret(&mut self) {
+        let old = self.way() as usize;
+        let ledger = &mut self.ledger;
+        let spent =
+            |ledger: &Ledger, way: usize| ledger.costs[way].saturating_sub(ledger.weighed[way]);
+        for way in 0..wire::WAYS {
+            let (own, other) = (spent(ledger, old), spent(ledger, way));
+            ledger.regrets[way] = ledger.regrets[way].saturating_add(own).saturating_sub(other);
+        }
     }
 
     /// Weighs, if it is time: what to change from, and to.
@@ -194,17 +222,21 @@ impl Books {
             return None;
         }
         let costs = self.ledger.costs;
+        self.regret();
         let usable = |way: &Way| mailbox_lives || !matches!(way, Way::Mailbox | Way::Pull);
-        let ways = Way::ALL.into_iter();
-        let from = self.ledger.using;
-        let old = ways.clone().find(|way| self.locate(*way) == from).unwrap_or(Way::Directory);
-        let new = ways.filter(usable).min_by_key(|way| (costs[*way as usize], *way != old));
+        let (from, old) = (self.ledger.using, self.way());
+        let new = Way::ALL
+            .into_iter()
+            .filter(usable)
+            .min_by_key(|way| (costs[*way as usize], *way != old));
         let new = new.unwrap_or(Way::Directory);
         // Of those who write, so many will while the saving is made.
         let writers = (self.known.len() as u64).min(u64::from(self.ledger.window_letters));
         let change = cost::change(old, new, writers);
         let saving = costs[old as usize].saturating_sub(costs[new as usize]);
-        let changed = old != new && WORTH * change <= saving;
+        let reluctance = RELUCTANCE * self.ledger.changes.min(RELUCTANT_MAX);
+        let missed = self.ledger.regrets[new as usize];
+        let changed = old != new && WORTH * change + reluctance <= missed && 0 < saving;
         let to = self.locate(new);
         self.ledger.last = Some(Decision {
             from,
@@ -221,7 +253,9 @@ impl Books {
         }
         self.ledger.window_letters = 0;
         self.ledger.window_moves = 0;
+        self.ledger.weighed = self.ledger.costs;
         if changed {
+            self.ledger.regrets = [0; wire::WAYS];
             self.ledger.using = to;
             self.ledger.changes += 1;
         }
