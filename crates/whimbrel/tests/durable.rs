@@ -6,19 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::journal::{Journal, Line};
-use common::{Daemon, Home, Said, Start};
+use common::{Daemon, Home, Start, fine, guest};
 
 /// How many lines the guest writes: long enough that all of this happens before its end.
 const LINES: u64 = 6_000;
-
-fn guest(name: &str) -> String {
-    programs::guest(name).expect("it builds").display().to_string()
-}
-
-fn fine(said: Said) -> Said {
-    assert_eq!(said.code, 0, "{said:?}");
-    said
-}
 
 /// A guest that was started on the first of two daemons and has come to the second, where its image is on disk.
 struct Case {
@@ -32,9 +23,7 @@ struct Case {
 impl Case {
     fn new() -> Self {
         let home = Home::new();
-        let heron = home.start("heron", &Start::default()).unwrap();
-        let join = Some(home.token(&heron));
-        let osprey = home.start("osprey", &Start { join, ..Start::default() }).unwrap();
+        let [heron, osprey] = home.two();
         let dir = home.path().join("seen");
         let journal = Journal::new(&dir);
         let (bound, lines) = (format!("{}::/journal", dir.display()), LINES.to_string());

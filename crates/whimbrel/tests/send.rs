@@ -4,24 +4,7 @@ mod common;
 
 use std::io::Write as _;
 
-use common::{Daemon, Home, Said, Start};
-
-fn guest(name: &str) -> String {
-    programs::guest(name).expect("it builds").display().to_string()
-}
-
-/// Two daemons of one cluster.
-fn two(home: &Home) -> [Daemon; 2] {
-    let heron = home.start("heron", &Start::default()).unwrap();
-    let join = Some(home.token(&heron));
-    let osprey = home.start("osprey", &Start { join, ..Start::default() }).unwrap();
-    [heron, osprey]
-}
-
-fn fine(said: Said) -> String {
-    assert_eq!(said.code, 0, "{said:?}");
-    said.out
-}
+use common::{Daemon, Home, Said, fine, guest};
 
 /// Gives a command this as its standard input.
 fn say_with(home: &Home, at: &Daemon, words: &[&str], input: &[u8]) -> Said {
@@ -34,9 +17,12 @@ fn say_with(home: &Home, at: &Daemon, words: &[&str], input: &[u8]) -> Said {
 #[test]
 fn what_an_operator_sends_arrives_once_and_in_order_while_the_receiver_moves() {
     let home = Home::new();
-    let [heron, osprey] = two(&home);
+    let [heron, osprey] = home.two();
     let pid = home.run(&heron, &["--name", "ear", &guest("hear")]);
-    assert_eq!(fine(home.say(&osprey, &["send", "ear", "first"])), format!("{pid} has it: 5 B\n"));
+    assert_eq!(
+        fine(home.say(&osprey, &["send", "ear", "first"])).out,
+        format!("{pid} has it: 5 B\n")
+    );
     let mut wanted = "here\noperator: first\n".to_owned();
     for round in 0..12 {
         let to = if round % 2 == 0 { "osprey" } else { "heron" };
@@ -49,13 +35,13 @@ fn what_an_operator_sends_arrives_once_and_in_order_while_the_receiver_moves() {
         fine(home.end(moving, &["move"]));
     }
     let long = vec![b'x'; 1 << 20];
-    let json = fine(say_with(&home, &osprey, &["send", "ear", "-", "-o", "json"], &long));
+    let json = fine(say_with(&home, &osprey, &["send", "ear", "-", "-o", "json"], &long)).out;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json, serde_json::json!({ "pid": pid, "bytes": 1 << 20 }));
     wanted += "operator: 1048576 bytes\n";
     fine(home.say(&heron, &["send", "ear", ""]));
     wanted += "end\nErr(Gone)\n";
-    assert_eq!(fine(home.say(&heron, &["logs", "-f", &pid])), wanted);
+    assert_eq!(fine(home.say(&heron, &["logs", "-f", &pid])).out, wanted);
 
     let late = home.say(&osprey, &["send", &pid, "too late"]);
     assert_eq!((late.code, late.out.as_str()), (67, ""), "{late:?}");
@@ -64,7 +50,7 @@ fn what_an_operator_sends_arrives_once_and_in_order_while_the_receiver_moves() {
 #[test]
 fn what_cannot_be_delivered_is_an_error_that_says_so() {
     let home = Home::new();
-    let [heron, osprey] = two(&home);
+    let [heron, osprey] = home.two();
     let unknown = home.say(&heron, &["send", "nobody", "hello"]);
     assert_eq!((unknown.code, unknown.out.as_str()), (67, ""), "{unknown:?}");
 
@@ -91,6 +77,6 @@ fn what_cannot_be_delivered_is_an_error_that_says_so() {
     osprey.signal(rustix::process::Signal::CONT);
     // The message was not taken back.
     fine(home.say(&heron, &["send", &other, ""]));
-    let heard = fine(home.say(&heron, &["logs", "-f", &other]));
+    let heard = fine(home.say(&heron, &["logs", "-f", &other])).out;
     assert_eq!(heard, "here\noperator: hello\noperator: hello?\nend\nErr(Gone)\n");
 }

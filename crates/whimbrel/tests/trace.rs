@@ -5,25 +5,8 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{Daemon, Home, Said, Start};
+use common::{Home, Said, Start, fine, guest};
 use serde_json::Value;
-
-fn guest(name: &str) -> String {
-    programs::guest(name).expect("it builds").display().to_string()
-}
-
-/// Two daemons of one cluster.
-fn two(home: &Home) -> [Daemon; 2] {
-    let heron = home.start("heron", &Start::default()).unwrap();
-    let join = Some(home.token(&heron));
-    let osprey = home.start("osprey", &Start { join, ..Start::default() }).unwrap();
-    [heron, osprey]
-}
-
-fn fine(said: Said) -> Said {
-    assert_eq!(said.code, 0, "{said:?}");
-    said
-}
 
 fn events(said: &Said) -> Vec<Value> {
     said.out.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
@@ -37,7 +20,7 @@ fn field<'e>(event: &'e Value, name: &str) -> &'e str {
 #[test]
 fn every_event_stands_after_its_cause() {
     let home = Home::new();
-    let [heron, osprey] = two(&home);
+    let [heron, osprey] = home.two();
     let (ping, pong) = (guest("ping"), guest("pong"));
     let args = [&ping, "300000", "4", "64", "||", &pong];
     let pid = home.run(&heron, &[&["--trace", "--locate", "forwarding"], &args[..]].concat());
@@ -116,7 +99,7 @@ fn what_nobody_traces_is_not_recorded_and_what_nobody_knows_is_an_error() {
 #[test]
 fn a_process_sends_to_other_groups_as_far_as_it_may() {
     let home = Home::new();
-    let [heron, osprey] = two(&home);
+    let [heron, osprey] = home.two();
     let (pong, post) = (guest("pong"), guest("post"));
     // Who answers strangers must be allowed to, too.
     let echo = home.run(&heron, &["--name", "echo", "--allow-send", "*", &pong]);

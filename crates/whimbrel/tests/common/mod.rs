@@ -72,6 +72,17 @@ pub struct Said {
     pub err: String,
 }
 
+/// One of our programs, as a path.
+pub fn guest(name: &str) -> String {
+    programs::guest(name).expect("it builds").display().to_string()
+}
+
+/// What a command said that must have been done.
+pub fn fine(said: Said) -> Said {
+    assert_eq!(said.code, 0, "{said:?}");
+    said
+}
+
 impl Home {
     pub fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
@@ -162,6 +173,14 @@ impl Home {
         let address = ready["address"].as_str().unwrap().to_owned();
         let halts = !start.halts.is_empty();
         Ok(Daemon { name: name.to_owned(), data, address, child, lines, halts, said: Vec::new() })
+    }
+
+    /// Two daemons of one cluster; the first holds the registry.
+    pub fn two(&self) -> [Daemon; 2] {
+        let heron = self.start("heron", &Start::default()).unwrap();
+        let join = Some(self.token(&heron));
+        let osprey = self.start("osprey", &Start { join, ..Start::default() }).unwrap();
+        [heron, osprey]
     }
 
     /// Begins a command at a daemon.
