@@ -77,9 +77,15 @@ fn the_commands_that_are_shown_work() {
     osprey.check(&format!("kill {pid}"), 0);
     assert_eq!(attached.wait().unwrap().code(), Some(137));
 
-    // A machine is taken away.
+    // A machine is taken away, when a durable process has been looked at.
     let taken: Vec<String> = rest.iter().map(|(_, line)| words(line)).collect();
-    assert_eq!(taken, ["drain heron --plan", "drain heron", "node stop heron"]);
+    let durable = ["run -d --durable --checkpoint 2s --name ledger app.wasm", "inspect ledger"];
+    assert_eq!(taken[..3], ["drain heron --plan", "drain heron", "node stop heron"]);
+    assert_eq!(taken[3..], durable);
+    osprey.check(&format!("{} -- 0", taken[3]), 0);
+    let shown = osprey.check(&taken[4], 0);
+    assert!(shown.contains("durable     every 2.0 s"), "{shown}");
+    osprey.check("kill ledger", 0);
     heron.check(&taken[0], 75);
     heron.check(&taken[1], 75);
     heron.check(&taken[2], 0);

@@ -44,7 +44,6 @@ fn the_table_of_faults_is_true() {
 }
 
 #[test]
-#[ignore = "a group that only a silent member knows cannot be named yet: `kill` says that there is none"]
 fn a_group_that_is_killed_dies_at_every_step() {
     let steps = protocol::Step::ALL.iter().filter(|step| step.is_of_a_move());
     let mut steps: Vec<&str> = steps.map(|step| step.name()).collect();

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use api::{
-    Error, KillReply, KillRequest, Killed, MoveEvent, MoveReport, MoveRequest, ProcessState,
-    ProcessSummary, Progress, Reference, Step,
+    Error, ErrorCode, KillReply, KillRequest, Killed, MoveEvent, MoveReport, MoveRequest,
+    ProcessState, ProcessSummary, Progress, Reference, Step,
 };
 use axum::Json;
 use axum::body::Body;
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use wire::{Errand, Moved, NodeId, Pid, Report, Why};
 
 use super::answer::{Answered, ending, events, json};
-use super::find::Asker;
+use super::find::{Asker, Found};
 use super::{Node, Shared};
 use crate::driver::{Answer, Cargo, Driver};
 
@@ -59,7 +59,7 @@ pub(crate) async fn kill(
     asker: Asker,
     Json(request): Json<KillRequest>,
 ) -> Answered {
-    let found = node.find(asker, &request.target).await?;
+    let found = node.find_to_kill(asker, &request.target).await?;
     let running: Vec<&ProcessSummary> = found
         .processes
         .iter()
@@ -87,6 +87,20 @@ pub(crate) async fn kill(
 }
 
 impl Node {
+    /// What is to be ended. A group that only a member knows which does not answer is in no list: its exact id is enough.
+    async fn find_to_kill(&self, asker: Asker, text: &str) -> Result<Found, Error> {
+        let unknown = match self.find(asker, text).await {
+            Err(error) if error.code == ErrorCode::UnknownProcess => error,
+            found => return found,
+        };
+        let Ok(group) = text.parse() else { return Err(unknown) };
+        let (_, silent) = self.everywhere(true).await?;
+        if silent.is_empty() {
+            return Err(unknown);
+        }
+        Ok(Found { reference: Reference::Group(group), processes: Vec::new() })
+    }
+
     /// Says again and again what a target is at that still gets the code ready; never ends.
     async fn tell_progress(
         &self,

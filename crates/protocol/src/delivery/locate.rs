@@ -272,6 +272,15 @@ impl Machine {
         Some(at)
     }
 
+    /// A process is not where it was said to be. True if that was said here.
+    pub(super) fn forget_wrong_place(&mut self, pid: Pid, wrong: Address) -> bool {
+        let said = self.post.places.get(&pid).is_some_and(|known| known.at == wrong);
+        if said {
+            self.post.places.remove(&pid);
+        }
+        said
+    }
+
     /// Where a process went since it was here in this epoch.
     pub(super) fn known_since(&mut self, now: Instant, pid: Pid, left: Address) -> Option<Address> {
         self.known_place(now, pid).filter(|at| left.epoch < at.epoch)
@@ -384,6 +393,24 @@ mod tests {
 
     use super::*;
     use crate::testing::{drain, machine, peer, pid};
+
+    #[test]
+    fn word_of_where_it_went_that_proves_wrong_is_forgotten_and_the_registry_asked() {
+        let mut machine = machine(1);
+        let (writer, moving, now) = (pid(1), Pid { index: 1, ..pid(1) }, machine.now);
+        let process = crate::process::Process::new(NodeId(1));
+        machine.processes.insert(writer, process);
+        let was_here = Address { epoch: Epoch(0), peer: peer(1) };
+        let process = machine.processes.get_mut(&writer).expect("it is here");
+        process.delivery.pair(now, moving).expect("room").heard_at(was_here);
+        machine.leave_forwarder(now, moving, Locate::Forwarding, at(1));
+        machine.guest_sends(now, writer, moving, wire::Share::from(alloc::vec![1]));
+        let sent = |output: &Output| matches!(output, Output::Send(to, _) if *to == peer(THERE));
+        assert!(drain(&mut machine).iter().any(sent), "where it went");
+        machine.astray(now, peer(THERE), writer, moving, Epoch(1));
+        let asks = |output: &Output| matches!(output, Output::Ask(_, wire::Request::Locate(_)));
+        assert!(drain(&mut machine).iter().any(asks), "at once, and not when it repeats itself");
+    }
 
     #[test]
     fn a_change_is_told_to_whom_it_concerns() {

@@ -48,12 +48,13 @@ impl Machine {
         let wrong = Address { epoch: meant, peer: from };
         let asks = self.rules.keep(Rule::AstrayAsks);
         let mailbox = self.mailbox(pid, other);
+        let known_here = self.forget_wrong_place(other, wrong);
         let Some(pair) = self.pair_of(pid, other) else { return };
         if pair.closed.is_some() {
             return;
         }
         if pair.at != Some(wrong) {
-            if mailbox.is_some() {
+            if mailbox.is_some() || known_here {
                 // It knows no better, or passed it on to a place that was wrong: the next best is where the other was
                 // heard of last, or what the registry knows.
                 pair.via = None;
