@@ -100,11 +100,14 @@ pub(crate) async fn run(host: &dyn Host, at: &Choice, word: Run) -> Result<u8, E
         allow_send: word.allow_send,
         trace: word.trace,
     };
-    let events = client.events(route::RUN, &route::RUN.fill(&[]), &request).await?;
-    match word.detach {
-        true => detached(events, word.printing.format).await,
-        false => attached(client, events, count).await,
+    let path = route::RUN.fill(&[]);
+    if word.detach {
+        let events = client.events(route::RUN, &path, &request).await?;
+        return detached(events, word.printing.format).await;
     }
+    let mut interrupts = Interrupts::listen()?;
+    let events = interrupts.unless_abandoned(client.events(route::RUN, &path, &request)).await?;
+    attached(client, events, count, interrupts).await
 }
 
 /// One more member of a group, as it was typed: a program and its arguments.
@@ -129,11 +132,13 @@ pub(crate) async fn thaw(host: &dyn Host, at: &Choice, word: Thaw) -> Result<u8,
     let query = ThawQuery { attached: !word.detach, stdin: !word.detach, new: word.new };
     let path = route::THAW.fill(&[]) + &query.to_query();
     let image = chunks(tokio::fs::File::from_std(file));
-    let events = client.upload(route::THAW, &path, image).await?;
-    match word.detach {
-        true => detached(events, Format::Table).await,
-        false => attached(client, events, 0).await,
+    if word.detach {
+        let events = client.upload(route::THAW, &path, image).await?;
+        return detached(events, Format::Table).await;
     }
+    let mut interrupts = Interrupts::listen()?;
+    let events = interrupts.unless_abandoned(client.upload(route::THAW, &path, image)).await?;
+    attached(client, events, 0, interrupts).await
 }
 
 pub(crate) async fn logs(at: &Choice, word: Logs) -> Result<u8, Error> {
@@ -197,6 +202,7 @@ async fn attached(
     client: &Client,
     events: Events<ProcessEvent>,
     others: usize,
+    interrupts: Interrupts,
 ) -> Result<u8, Error> {
     let (started, running) = watch::channel(None);
     let (interrupted, was_interrupted) = watch::channel(false);
@@ -212,7 +218,9 @@ async fn attached(
     let followed = tokio::select! {
         followed = all => followed?,
         error = feed(client, running.clone()) => return Err(error),
-        error = end_on_interrupt(client, running.clone(), others, interrupted) => return Err(error),
+        error = end_on_interrupt(client, running.clone(), others, (interrupts, interrupted)) => {
+            return Err(error);
+        }
     };
     let mut exit = 0;
     for (pid, followed) in followed {
@@ -318,22 +326,21 @@ async fn feed(client: &Client, mut running: watch::Receiver<Option<Pid>>) -> Err
     }
 }
 
-/// Ends the process on the first interrupt. Returns on the second, or when there is nothing to end.
+/// Ends the process on the first interrupt. Returns on the second.
 async fn end_on_interrupt(
     client: &Client,
-    running: watch::Receiver<Option<Pid>>,
+    mut running: watch::Receiver<Option<Pid>>,
     others: usize,
-    interrupted: watch::Sender<bool>,
+    (mut interrupts, interrupted): (Interrupts, watch::Sender<bool>),
 ) -> Error {
-    let abandoned = || Error::new(ErrorCode::Interrupted, "interrupted");
-    let (mut interrupt, mut terminate) =
-        match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-            (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
-            (Err(error), _) | (_, Err(error)) => return say::io("waiting for interrupts", &error),
-        };
-    either(&mut interrupt, &mut terminate).await;
+    interrupts.first().await;
     interrupted.send_replace(true);
-    let Some(pid) = *running.borrow() else { return abandoned() };
+    // It may have been started, and we have not heard of it yet.
+    let started = tokio::select! {
+        started = first(&mut running) => started,
+        () = interrupts.next() => None,
+    };
+    let Some(pid) = started else { return abandoned() };
     let target = if others == 0 { pid.to_string() } else { pid.group.to_string() };
     let killing = async {
         if let Err(error) = kill(client, &target).await {
@@ -343,9 +350,58 @@ async fn end_on_interrupt(
     };
     tokio::select! {
         () = killing => {}
-        () = either(&mut interrupt, &mut terminate) => {}
+        () = interrupts.next() => {}
     }
     abandoned().with_hint(format!("{target} may still run"))
+}
+
+fn abandoned() -> Error {
+    Error::new(ErrorCode::Interrupted, "interrupted")
+}
+
+/// Interrupts, from before anything is started that would have to be ended.
+struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+    /// One has come.
+    came: bool,
+}
+
+impl Interrupts {
+    fn listen() -> Result<Self, Error> {
+        match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+            (Ok(interrupt), Ok(terminate)) => Ok(Self { interrupt, terminate, came: false }),
+            (Err(error), _) | (_, Err(error)) => Err(say::io("waiting for interrupts", &error)),
+        }
+    }
+
+    /// Does something, unless a second interrupt comes first. The first is remembered.
+    async fn unless_abandoned<T>(
+        &mut self,
+        what: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let twice = async {
+            self.first().await;
+            self.next().await;
+        };
+        tokio::select! {
+            done = what => done,
+            () = twice => Err(abandoned()),
+        }
+    }
+
+    /// Until the first has come.
+    async fn first(&mut self) {
+        if !self.came {
+            self.next().await;
+            self.came = true;
+        }
+    }
+
+    /// Until another comes.
+    async fn next(&mut self) {
+        either(&mut self.interrupt, &mut self.terminate).await;
+    }
 }
 
 async fn either(one: &mut Signal, other: &mut Signal) {
