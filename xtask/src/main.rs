@@ -95,9 +95,19 @@ fn chaos(rest: &[&str]) -> Result<(), String> {
 /// Runs the tests that are too long for every day.
 fn long() -> Result<(), String> {
     guests()?;
-    cargo::cargo(&["test", "--release", "--package", "whimbrel", "--test", "long", "--"])
-        .args(&["--ignored", "--nocapture", "--test-threads", "1"])
-        .run("long")
+    cargo::cargo(&[
+        "test",
+        "--release",
+        "--package",
+        "whimbrel",
+        "--test",
+        "long",
+        "--test",
+        "faults",
+        "--",
+    ])
+    .args(&["--ignored", "--nocapture", "--test-threads", "1"])
+    .run("long")
 }
 
 /// Builds our own guests and fetches the real programs, and says where they are.

@@ -1,9 +1,11 @@
 //! A group is killed while a step of a move of one of its members stands: nobody of it writes on once that is reported,
 //! wherever it is, and nothing brings it back.
 
+use std::time::Instant;
+
 use super::{Curlew, Heron, NAMES, Node, Osprey, Stage, Wish, way};
-use crate::common::Home;
 use crate::common::journal::Journal;
+use crate::common::{Home, PATIENCE};
 
 /// Kills a group of two, one of which moves, while the step stands.
 pub(crate) fn kill_group(
@@ -60,10 +62,7 @@ impl Stage {
         }
         let lines = (self.journal.lines().len(), second.lines().len());
         for node in [Heron, Curlew, Osprey] {
-            let list = self.say(node, &["ps"])?;
-            if list.contains(&group) {
-                return Err(format!("{} still has it: {list}", NAMES[node as usize]));
-            }
+            self.until_gone(node, &group)?;
         }
         let way_back = self.thaw_again()?;
         for node in self.nodes.iter_mut().flatten() {
@@ -73,6 +72,20 @@ impl Stage {
         match (self.journal.lines().len(), second.check()?) {
             now if now == lines || way_back && now.1 == lines.1 => Ok(()),
             now => Err(format!("lines were written after its end: {lines:?}, then {now:?}")),
+        }
+    }
+
+    /// Waits until a node lists nothing of the group: that the end is written down may be on its way to who ended.
+    fn until_gone(&mut self, node: Node, group: &str) -> Result<(), String> {
+        let since = Instant::now();
+        loop {
+            let list = self.say(node, &["ps"])?;
+            if !list.contains(group) {
+                return Ok(());
+            }
+            if PATIENCE < since.elapsed() {
+                return Err(format!("{} still has it: {list}", NAMES[node as usize]));
+            }
         }
     }
 
