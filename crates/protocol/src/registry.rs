@@ -514,14 +514,21 @@ impl Registry {
         };
         let due = |(node, state): (&NodeId, &MemberState)| {
             let record = &state.record;
-            let gone = Incarnation(record.incarnation.0 - u64::from(!record.forgotten));
+            // With a node that is forgotten all its incarnations go, those too whose first word never came here.
+            let gone = match record.forgotten {
+                true => Incarnation(u64::MAX),
+                false => Incarnation(record.incarnation.0 - 1),
+            };
             let due = record.settled < gone
                 && record.departed <= handled
                 && record.departed != Generation(0);
             due.then_some((*node, gone))
         };
-        // A member that never started has nothing to lose.
-        let started = self.members.iter().filter(|(_, s)| s.record.incarnation != Incarnation(0));
+        // A member that has not started has nothing to lose, unless it is only its first word that never came here.
+        let started = self
+            .members
+            .iter()
+            .filter(|(_, s)| s.record.forgotten || s.record.incarnation != Incarnation(0));
         let due: Vec<_> = started.filter_map(due).collect();
         for (node, gone) in &due {
             if let Some(state) = self.members.get_mut(node) {

@@ -109,3 +109,31 @@ fn only_a_later_incarnation_of_its_node_begins_a_process_anew() {
     kept.all_have_handled([(1, 3), (2, 1)]);
     assert_eq!(standing(&kept), wire::Standing::Lost, "nothing of it was on the disk");
 }
+
+/// Its first word was lost on the way, its commit was not; then it is off for good, and nobody has heard of it.
+#[test]
+fn a_process_is_lost_with_an_incarnation_that_was_never_heard_of() {
+    let mut again = Kept::founded();
+    is_lost_with_it(&mut again, peer(2, 2));
+    // One that has only ever joined.
+    let mut first = Kept::founded();
+    let token = TokenHash([3; 32]);
+    first.ask(1, 1, Request::Token { hash: token, life_micros: 1_000_000 });
+    let join = Request::Join { token, name: String::from("node3"), address: String::from("here") };
+    assert_eq!(first.ask(1, 1, join), Reply::Joined(NodeId(3)));
+    is_lost_with_it(&mut first, peer(3, 1));
+}
+
+fn is_lost_with_it(kept: &mut Kept, unheard: Peer) {
+    let commit = swap(SwapKind::Commit, peer(1, 1), unheard);
+    let commit = kept.ask(unheard.node.0, unheard.incarnation.0, commit);
+    assert!(matches!(commit, Reply::Swapped(..)), "{commit:?}");
+    kept.now = kept.now + Span::seconds(60);
+    let others = if unheard.node == NodeId(2) { [(1, 1), (1, 1)] } else { [(1, 1), (2, 1)] };
+    kept.all_have_handled(others);
+    assert_eq!(kept.ask(1, 1, Request::Forget(unheard.node)), Reply::Done);
+    kept.all_have_handled(others);
+    assert_eq!(kept.registry.locate(PROCESS).standing, wire::Standing::Lost);
+    kept.crash();
+    assert_eq!(kept.registry.locate(PROCESS).standing, wire::Standing::Lost);
+}
