@@ -268,6 +268,17 @@ impl Machine {
         writes.then(|| process.section(pid, me, process.epoch))
     }
 
+    /// With whom a process has to do: where each is, as far as it is known, and how many pieces of letters have gone there
+    /// and come from there since they know each other.
+    pub fn talks(&self, pid: Pid) -> impl Iterator<Item = (Pid, Option<NodeId>, u64)> + '_ {
+        let pairs = self.processes.get(&pid).into_iter().flat_map(|it| &it.delivery.pairs);
+        pairs.map(|(other, pair)| {
+            let here = self.processes.contains_key(other).then_some(self.config.me.node);
+            let at = here.or_else(|| pair.at.map(|address| address.peer.node));
+            (*other, at, pair.out.next.saturating_add(pair.from.next))
+        })
+    }
+
     /// How long ago the registry last answered.
     #[must_use]
     pub fn registry_heard(&self, now: Instant) -> Option<Span> {
@@ -345,8 +356,8 @@ impl Machine {
             Message::Output { pid, life, offset, base, stream, bytes } => {
                 self.output_arrived((from, life), pid, offset, base, stream, bytes);
             }
-            Message::Ended { pid, life, offset, outcome } => {
-                self.end_arrived((from, life), pid, offset, outcome);
+            Message::Ended { pid, life, offset, base, outcome } => {
+                self.end_arrived((from, life), pid, base, offset, outcome);
             }
             Message::Acknowledged { pid, offset, ended } => {
                 self.acknowledged(now, pid, offset, ended);

@@ -85,12 +85,14 @@ impl Machine {
         // Where the end stands is known when the home has said where this life begins.
         let ending = process.told && !outbox.end_acknowledged && !outbox.waits_for_home();
         let end = process.ended.clone().filter(|_| ending);
+        let room = self.rules.keep(Rule::EndLeavesRoom);
         let written = outbox.written();
         for (offset, stream, bytes) in unsent {
             self.send(home, Message::Output { pid, life, offset, base, stream, bytes });
         }
         if let Some(outcome) = end {
-            self.send(home, Message::Ended { pid, life, offset: written, outcome });
+            let base = if room { base } else { written };
+            self.send(home, Message::Ended { pid, life, offset: written, base, outcome });
         }
     }
 
@@ -280,11 +282,12 @@ impl Machine {
         &mut self,
         (from, life): (Peer, Life),
         pid: Pid,
+        base: u64,
         offset: u64,
         outcome: Outcome,
     ) {
-        // All of its output is acknowledged before the log can be at `offset`.
-        let Some(log) = self.log((from, life), pid, offset) else { return };
+        // It may be the first that a home hears; the log is at `offset` when all of the output has come.
+        let Some(log) = self.log((from, life), pid, base) else { return };
         if log.ended {
             return self.acknowledge(from, pid);
         }
@@ -440,5 +443,23 @@ mod tests {
         assert_eq!(acknowledged(&mut machine), Some(10));
         machine.output_arrived((before, Life::FIRST), pid, 10, 0, Stream::Out, bytes);
         assert_eq!(drain(&mut machine), [], "nobody hears an earlier life");
+    }
+
+    /// A home that is new hears the end first: the output that no other home has comes after it.
+    #[test]
+    fn an_end_that_overtakes_the_output_leaves_room_for_it() {
+        let mut machine = machine(1);
+        let (pid, from, now) = (pid(2), (peer(2), Life::FIRST), machine.now);
+        machine.end_arrived(from, pid, 60, 70, Outcome::Exited(0));
+        assert!(drain(&mut machine).contains(&Output::OpenLog { pid, base: 60 }));
+        machine.log_opened(now, pid, 60, false);
+        let bytes = Blob(b"last words".to_vec());
+        machine.output_arrived(from, pid, 60, 60, Stream::Out, bytes.clone());
+        let deliver = Output::Deliver { pid, offset: 60, stream: Stream::Out, bytes };
+        assert!(drain(&mut machine).contains(&deliver));
+        machine.delivered(pid, 70, false);
+        machine.end_arrived(from, pid, 70, 70, Outcome::Exited(0));
+        let conclude = Output::Conclude { pid, outcome: Outcome::Exited(0) };
+        assert!(drain(&mut machine).contains(&conclude));
     }
 }

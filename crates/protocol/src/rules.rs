@@ -103,6 +103,8 @@ rules! {
     NewLifeStartsOver = "new-life-starts-over",
     /// A new life writes on where the log of the last one ends.
     WritesOn = "writes-on",
+    /// Whoever is told of an end is told as well what of the output no home has acknowledged.
+    EndLeavesRoom = "end-leaves-room",
     /// A process takes each piece of each sender once.
     LetterOnce = "letter-once",
     /// It takes them in the order in which they were sent.

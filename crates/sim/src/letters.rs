@@ -124,13 +124,15 @@ impl World {
         let arrived = if life == lives { arrived } else { 0 };
         // Whoever begins to watch one that is down is told so again.
         let again = guest.downs.insert(of, reason).is_some() && !guest.watching.contains(&of);
+        // What it had not sent out when it was killed in its file is gone with that.
+        let left = matches!(reason, Reason::Lost(_)) || self.was_killed_in_its_file(of, reason);
         let last = self.truth.last_sent.get(&of).and_then(|sent| sent.get(&pid)).copied();
         let problem = if again {
             format!("{pid} is told twice that {of} is down")
         } else if !running.is_empty() {
             format!("{pid} is told that {of} is down ({reason}), and it runs on {running:?}")
         } else if comparable
-            && !matches!(reason, Reason::Lost(_))
+            && !left
             && last.is_some_and(|last| last != arrived)
         {
             format!(
@@ -144,6 +146,12 @@ impl World {
             });
         };
         self.fail(problem);
+    }
+
+    fn was_killed_in_its_file(&self, pid: Pid, reason: Reason) -> bool {
+        let owner = self.registry.as_ref().map(|registry| registry.locate(pid).place.owner);
+        let by_record = owner.is_none_or(|owner| owner == wire::Owner::Killed);
+        reason == Reason::Killed && by_record && self.files.contains_key(&pid)
     }
 
     /// A guest watches whomever it likes, or changes its mind.

@@ -144,6 +144,8 @@ pub enum Message {
         life: Life,
         /// How many bytes it wrote in all.
         offset: u64,
+        /// How many of these its homes have acknowledged: where a new home's log begins.
+        base: u64,
         /// How it ended.
         outcome: Outcome,
     },

@@ -193,7 +193,8 @@ fn median(sorted: &[u64]) -> u64 {
 fn verdict(violation: Option<&(u64, String)>) -> ExitCode {
     match violation {
         Some((seed, violation)) => {
-            println!("seed {seed}: {violation}");
+            // Standard output may have been JSON.
+            eprintln!("seed {seed}: {violation}");
             ExitCode::FAILURE
         }
         None => ExitCode::SUCCESS,
