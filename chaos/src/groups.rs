@@ -166,6 +166,7 @@ fn request(run: &Run, locate: Locate) -> RunRequest {
         in_transit: api::InTransit::default(),
         together: false,
         checkpoint_ms: None,
+        placement: api::Placement::default(),
         allow_send: Vec::new(),
         trace: false,
     }

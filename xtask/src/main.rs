@@ -27,6 +27,8 @@ Usage: cargo xtask COMMAND
                         processes write to each other while nodes are killed, links cut, and everything moves (10 minutes)
   bench strategies [--json] [--svg FILE] [--only WORDS]
                         what each way to find moved processes costs, predicted and counted in the simulator
+  bench balance [--json] [--svg FILE] [--nodes N] [--seed N]
+                        thousands of nodes even out their load, each by itself, in the simulator
   bench density [--json]
                         what an idle process costs, how fast many start, wake and leave a node
                         (--processes N, --drained N)
@@ -65,10 +67,10 @@ fn main() -> ExitCode {
 
 /// Runs a benchmark in its own binary, which is the one that links the engine.
 fn bench(name: &str, rest: &[&str]) -> Result<(), String> {
-    if name == "strategies" {
-        // It needs the machines of `protocol` and no engine.
+    if ["strategies", "balance"].contains(&name) {
+        // They need the machines of `protocol` and no engine.
         return cargo::cargo(&["run", "--quiet", "--release", "--package", "sim"])
-            .args(&["--bin", "strategies", "--"])
+            .args(&["--bin", name, "--"])
             .args(rest)
             .run("bench");
     }

@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod balance;
 mod bytes;
 mod cluster;
 mod error;
@@ -35,6 +36,7 @@ mod reference;
 mod routes;
 mod text;
 
+pub use balance::{MoveReason, NodeLoad, PlannedMove, RebalanceEvent, RebalanceRequest};
 pub use bytes::Bytes;
 pub use cluster::{
     Doing, ForgetReply, NodeState, NodeSummary, NodesReply, RegistryStatus, StatusReply,
@@ -49,9 +51,9 @@ pub use locate::{Adapting, InTransit, Locate, NoSuchWay, Weighed};
 pub use movement::{DrainEvent, DrainItem, DrainRequest, MoveEvent, MoveReport, MoveRequest};
 pub use process::{
     Changed, Dir, DirUse, Durable, GroupDetail, Inspection, KillReply, KillRequest, Killed,
-    LocateReply, LocateRequest, LogsQuery, MemberRequest, Outcome, ProcessDetail, ProcessEvent,
-    ProcessState, ProcessSummary, ProcessesReply, ProgramEvent, Progress, PsQuery, RunRequest,
-    SendReply, Step, Stream, Unchanged,
+    LocateReply, LocateRequest, LogsQuery, MemberRequest, Outcome, Placement, ProcessDetail,
+    ProcessEvent, ProcessState, ProcessSummary, ProcessesReply, ProgramEvent, Progress, PsQuery,
+    RunRequest, SendReply, Step, Stream, Unchanged,
 };
 pub use reference::{Candidate, Reference, resolve};
 pub use routes::{Method, Route, route};

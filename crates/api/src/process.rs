@@ -115,6 +115,23 @@ pub struct RunRequest {
     /// What becomes of the group's messages is recorded from the beginning.
     #[serde(default)]
     pub trace: bool,
+    /// On which nodes its processes may be.
+    #[serde(default)]
+    pub placement: Placement,
+}
+
+/// What processes ask of their nodes, by labels `K=V` that nodes are given when they start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// Their node must have all of these: no move takes them to another.
+    #[serde(default)]
+    pub pin: Vec<String>,
+    /// Their node must have none of these.
+    #[serde(default)]
+    pub avoid: Vec<String>,
+    /// Their node had better have these, if the load is evened out.
+    #[serde(default)]
+    pub affinity: Vec<String>,
 }
 
 impl RunRequest {

@@ -116,6 +116,8 @@ pub mod route {
     pub const KILL: Route = Route::post("/v1/kill");
     /// [`crate::DrainRequest`]; a stream of [`crate::DrainEvent`].
     pub const DRAIN: Route = Route::post("/v1/drain");
+    /// [`crate::RebalanceRequest`]; a stream of [`crate::RebalanceEvent`].
+    pub const REBALANCE: Route = Route::post("/v1/rebalance");
     /// [`crate::NodesReply`].
     pub const NODES: Route = Route::get("/v1/nodes");
     /// Declares a node gone, on the operator's word. Empty body; [`crate::ForgetReply`].

@@ -130,7 +130,16 @@ fn resolved(word: &NodeStartArgs) -> Result<NodeStart, Error> {
     let join = word.join.clone().zip(word.token.clone());
     let listen = address(&word.listen)?;
     let advertise = word.advertise.clone();
-    Ok(NodeStart { name, data, listen, advertise, join, stub_missing: word.stub_missing })
+    Ok(NodeStart {
+        name,
+        data,
+        listen,
+        advertise,
+        join,
+        stub_missing: word.stub_missing,
+        labels: word.label.clone(),
+        balances: word.balance,
+    })
 }
 
 /// Names are parts of paths and of command lines, and must not look like addresses.
@@ -176,6 +185,12 @@ fn detach(start: &NodeStart) -> Result<Ready, Error> {
     }
     if start.stub_missing {
         command.arg("--stub-missing");
+    }
+    for label in &start.labels {
+        command.args(["--label", label]);
+    }
+    if start.balances {
+        command.arg("--balance");
     }
     let mut daemon = command
         .env_remove("WHIMBREL_NODE")

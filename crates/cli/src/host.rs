@@ -75,6 +75,10 @@ pub struct NodeStart {
     pub join: Option<(String, String)>,
     /// Unknown functions of a WASI module answer ENOSYS.
     pub stub_missing: bool,
+    /// Its labels, `K=V` each.
+    pub labels: Vec<String>,
+    /// It looks by itself for processes that would be better off elsewhere.
+    pub balances: bool,
 }
 
 /// A daemon serves.

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod balance;
 mod bars;
 mod client;
 mod daemon;
@@ -91,6 +92,7 @@ async fn word(host: &dyn Host, words: Words) -> Result<u8, api::Error> {
         Word::Move(word) => moving::move_process(&at, word).await,
         Word::Send(word) => send::send(&at, word).await,
         Word::Drain(word) => moving::drain(&at, word).await,
+        Word::Rebalance(word) => balance::rebalance(&at, word).await,
         Word::Locate(word) => moving::locate(&at, word).await,
         Word::Kill(word) => moving::kill(&at, word).await,
         Word::Freeze(word) => image::freeze(&at, word).await,

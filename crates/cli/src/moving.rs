@@ -129,7 +129,7 @@ pub(crate) async fn locate(at: &Choice, word: Locate) -> Result<u8, Error> {
     Ok(stayed(!reply.unchanged.is_empty()))
 }
 
-fn line(report: &MoveReport) -> String {
+pub(crate) fn line(report: &MoveReport) -> String {
     let MoveReport { pid, from, to, .. } = report;
     if from == to {
         return format!("{pid} is at {to} already");
@@ -153,7 +153,7 @@ pub(crate) fn sentence(report: &MoveReport) -> String {
     )
 }
 
-fn stayed(any: bool) -> u8 {
+pub(crate) fn stayed(any: bool) -> u8 {
     if any { ErrorCode::Refused.exit() } else { 0 }
 }
 
@@ -202,7 +202,7 @@ fn plan(items: &[DrainItem]) -> Table {
     table
 }
 
-fn unknown_end() -> Error {
+pub(crate) fn unknown_end() -> Error {
     Error::new(ErrorCode::NodeUnavailable, "the daemon broke off before the end was known")
         .with_hint("`whimbrel ps` on another member shows where everything is")
 }

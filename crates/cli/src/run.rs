@@ -96,6 +96,7 @@ pub(crate) async fn run(host: &dyn Host, at: &Choice, word: Run) -> Result<u8, E
             InTransit::NodeKeeps => api::InTransit::NodeKeeps,
         },
         together: word.together,
+        placement: api::Placement { pin: word.pin, avoid: word.avoid, affinity: word.affinity },
         checkpoint_ms: word.durable.then(|| word.checkpoint.unwrap_or(CHECKPOINT_MS)),
         allow_send: word.allow_send,
         trace: word.trace,

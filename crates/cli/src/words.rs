@@ -47,6 +47,8 @@ pub enum Word {
     Send(Send),
     /// Move every process away from a node
     Drain(Drain),
+    /// Even out the load: move processes from full nodes to emptier ones
+    Rebalance(Rebalance),
     /// Change how messages find a process, or those of a group, when they move
     Locate(Locate),
     /// End a process, or a whole group
@@ -170,6 +172,15 @@ pub struct Run {
     /// How often that image is written [default: 10s]
     #[arg(long, value_name = "TIME", requires = "durable", value_parser = parse_checkpoint)]
     pub checkpoint: Option<u32>,
+    /// Only on nodes with this label; no move takes it to another
+    #[arg(long, value_name = "K=V", value_parser = parse_label)]
+    pub pin: Vec<String>,
+    /// Never on nodes with this label
+    #[arg(long, value_name = "K=V", value_parser = parse_label)]
+    pub avoid: Vec<String>,
+    /// Rather on nodes with this label, when the load is evened out
+    #[arg(long, value_name = "K=V", value_parser = parse_label)]
+    pub affinity: Vec<String>,
     /// Let its processes send to another group: by its id, the name of a process in it, or all of them
     #[arg(long, value_name = "NAME|GROUP|*")]
     pub allow_send: Vec<String>,
@@ -291,6 +302,25 @@ pub struct Drain {
     /// The node to empty
     #[arg(value_name = "NODE")]
     pub target: String,
+    /// Only say what would be done
+    #[arg(long)]
+    pub plan: bool,
+    #[command(flatten)]
+    pub printing: Printing,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel rebalance --plan      say how full the nodes are, and what would move where
+  whimbrel rebalance             do it
+
+How full a node is: by what its processes would use of its processors if none had to wait, or by
+their memory, whichever is more. Processes that talk to each other are brought together if there
+is room. `--pin` and `--avoid` of `run` are kept; `node start --balance` does it by itself.
+
+Exits with 75 if something stayed.")]
+pub struct Rebalance {
     /// Only say what would be done
     #[arg(long)]
     pub plan: bool,
@@ -553,6 +583,12 @@ pub struct NodeStartArgs {
     /// Let unknown WASI functions of programs answer ENOSYS
     #[arg(long)]
     pub stub_missing: bool,
+    /// A label, for `run --pin`, `--avoid` and `--affinity`
+    #[arg(long, value_name = "K=V", value_parser = parse_label)]
+    pub label: Vec<String>,
+    /// Look every few seconds for a process that would be better off elsewhere, and move it there
+    #[arg(long)]
+    pub balance: bool,
     /// Return when it is ready
     #[arg(short, long)]
     pub detach: bool,
@@ -648,6 +684,7 @@ impl Words {
             Word::Move(word) => word.printing,
             Word::Send(word) => word.printing,
             Word::Drain(word) => word.printing,
+            Word::Rebalance(word) => word.printing,
             Word::Locate(word) => word.printing,
             Word::Kill(word) => word.printing,
             Word::Image { word: ImageWord::Show { printing, .. } } => *printing,
@@ -696,6 +733,16 @@ fn parse_dir(text: &str) -> Result<api::Dir, String> {
     let host = std::path::absolute(host).map_err(|error| error.to_string())?;
     let host = host.into_os_string().into_string().map_err(|_| "not UTF-8".to_owned())?;
     Ok(api::Dir { host, guest: guest.to_owned(), read_only })
+}
+
+/// What processes and nodes are matched by.
+fn parse_label(text: &str) -> Result<String, String> {
+    let known = |char: char| char.is_ascii_alphanumeric() || "-_./".contains(char);
+    let word = |word: &str| !word.is_empty() && word.chars().all(known);
+    match text.split_once('=') {
+        Some((key, value)) if word(key) && word(value) && text.len() <= 128 => Ok(text.to_owned()),
+        _ => Err("expected K=V of letters, digits, `-`, `_`, `.` and `/`, as in zone=b".to_owned()),
+    }
 }
 
 fn parse_checkpoint(text: &str) -> Result<u32, String> {

@@ -14,7 +14,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use transform::abi;
@@ -133,11 +133,21 @@ pub(crate) struct Outside {
     wants: AtomicU32,
     /// Nanoseconds of processor time, over all nodes, up to when it last left its worker.
     cpu: AtomicU64,
-    /// The thread that it is on, and what that had used of a processor when it entered.
-    on: Mutex<Option<(rustix::thread::Pid, Duration)>>,
+    /// Nanoseconds that it was on a worker or ready for one, here, up to when it last left.
+    busy: AtomicU64,
+    on: Mutex<Option<Entered>>,
     state: Mutex<State>,
     /// Says that something a process may wait for has changed.
     changed: Condvar,
+}
+
+/// A process is on a worker.
+#[derive(Clone, Copy)]
+struct Entered {
+    thread: rustix::thread::Pid,
+    /// What the thread had used of a processor when it entered.
+    used: Duration,
+    at: Instant,
 }
 
 struct State {
@@ -191,14 +201,17 @@ impl World {
     pub(crate) fn enter(&mut self) {
         let since = thread_time();
         self.since = Some(since);
-        *lock(&self.shared.on) = Some((rustix::thread::gettid(), since));
+        let thread = rustix::thread::gettid();
+        *lock(&self.shared.on) = Some(Entered { thread, used: since, at: Instant::now() });
     }
 
     /// The worker is out again. Says what the process waits for, if it has left to wait.
     pub(crate) fn leave(&mut self) -> Option<Wait> {
         if let Some(since) = self.since.take() {
             let mut on = lock(&self.shared.on);
-            *on = None;
+            if let Some(entered) = on.take() {
+                self.shared.has_been_busy(entered.at.elapsed());
+            }
             self.shared.cpu.fetch_add(nanos(thread_time() - since), Ordering::Relaxed);
         }
         self.wait.take()
@@ -374,8 +387,8 @@ impl Outside {
         let cpu = AtomicU64::new(streams.cpu);
         let state = State { watched: 0, node, epoch, held, ended: None, streams, mail };
         let (wants, changed) = (AtomicU32::new(0), Condvar::new());
-        let on = Mutex::new(None);
-        Arc::new(Self { events, wants, cpu, on, state: Mutex::new(state), changed })
+        let (busy, on) = (AtomicU64::new(0), Mutex::new(None));
+        Arc::new(Self { events, wants, cpu, busy, on, state: Mutex::new(state), changed })
     }
 
     /// What the process is wanted to do.
@@ -398,11 +411,23 @@ impl Outside {
         self.cpu.load(Ordering::Relaxed)
     }
 
+    /// It was on a worker, or ready for one, for this long.
+    pub(crate) fn has_been_busy(&self, time: Duration) {
+        self.busy.fetch_add(nanos(time), Ordering::Relaxed);
+    }
+
+    /// How long it was on a worker or ready for one, up to now.
+    pub(crate) fn busy(&self) -> Duration {
+        let on = lock(&self.on);
+        let now = on.map(|entered| entered.at.elapsed()).unwrap_or_default();
+        Duration::from_nanos(self.busy.load(Ordering::Relaxed)) + now
+    }
+
     /// Processor time up to now, asked from another thread than its worker.
     pub(crate) fn cpu_now(&self) -> Duration {
         // Under the lock, it neither enters nor leaves.
         let on = lock(&self.on);
-        let now = on.and_then(|(thread, since)| time_of(thread)?.checked_sub(since));
+        let now = on.and_then(|entered| time_of(entered.thread)?.checked_sub(entered.used));
         Duration::from_nanos(self.cpu()) + now.unwrap_or_default()
     }
 

@@ -84,6 +84,9 @@ pub struct Stats {
     pub status: Status,
     /// Processor time, over all nodes.
     pub cpu: Duration,
+    /// How long it was on a worker or ready for one, on this node: the time that it would have computed if nobody had
+    /// stood in its way.
+    pub busy: Duration,
     /// Bytes of linear memory, over all its memories.
     pub memory_bytes: u64,
     /// How often it has left its worker.
@@ -164,6 +167,7 @@ impl Process {
         Stats {
             status,
             cpu: shared.outside.cpu_now(),
+            busy: shared.outside.busy(),
             memory_bytes: shared.budget.used(),
             unwinds: shared.unwinds.load(Ordering::Relaxed),
             safepoint: (safepoint != 0).then(|| Duration::from_nanos(safepoint)),

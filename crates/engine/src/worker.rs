@@ -84,6 +84,8 @@ struct Task {
     shared: Arc<Shared>,
     body: Box<Body>,
     idle: Option<Wait>,
+    /// Since when it waits for a worker.
+    since: Instant,
 }
 
 /// How much of the mappings that the kernel allows a process may be linear memories of processes that
@@ -165,7 +167,7 @@ impl Scheduler {
 
     pub(crate) fn push(&self, shared: Arc<Shared>, body: Box<Body>) {
         let mut queue = self.queue();
-        queue.tasks.push_back(Task { shared, body, idle: None });
+        queue.tasks.push_back(Task { shared, body, idle: None, since: Instant::now() });
         let contended = queue.running.iter().all(Option::is_some);
         // Each of these costs a system call, whether anybody hears it or not.
         let wakes = queue.resting > 0;
@@ -226,8 +228,9 @@ impl Scheduler {
             }
             queue.put_to_sleep = false;
             if let Some(task) = queue.tasks.pop_front() {
-                let shared = task.shared.clone();
-                queue.running[worker] = Some(Running { shared, since: Instant::now() });
+                let (shared, since) = (task.shared.clone(), Instant::now());
+                shared.outside.has_been_busy(since - task.since);
+                queue.running[worker] = Some(Running { shared, since });
                 if !queue.tasks.is_empty() && !std::mem::replace(&mut queue.ticking, true) {
                     // Somebody waits for us from now on.
                     self.tick.notify_one();
@@ -249,7 +252,7 @@ impl Scheduler {
             return None;
         }
         let (body, wait) = shared.take_idle()?;
-        Some(Task { shared, body, idle: Some(wait) })
+        Some(Task { shared, body, idle: Some(wait), since: Instant::now() })
     }
 
     fn keep_time(&self) {
@@ -341,7 +344,7 @@ impl Queue {
 
 /// Runs a process for a while, or puts it to sleep. Returns it if it is to be run again.
 fn run(scheduler: &Scheduler, task: Task) -> Option<Task> {
-    let Task { shared, mut body, idle } = task;
+    let Task { shared, mut body, idle, since: _ } = task;
     if let Some(wait) = idle {
         put_to_sleep(&shared, &mut body);
         return park(scheduler, shared, body, wait);
@@ -385,7 +388,7 @@ fn run(scheduler: &Scheduler, task: Task) -> Option<Task> {
                 park(scheduler, shared, body, wait)
             } else {
                 shared.set_stand(Stand::Queued);
-                Some(Task { shared, body, idle: None })
+                Some(Task { shared, body, idle: None, since: Instant::now() })
             }
         }
     }
@@ -434,7 +437,7 @@ fn park(scheduler: &Scheduler, shared: Arc<Shared>, body: Box<Body>, wait: Wait)
     if shared.outside.wants() != 0 || shared.outside.is_over(wait) {
         *stand = Stand::Queued;
         drop(stand);
-        return Some(Task { shared, body, idle: None });
+        return Some(Task { shared, body, idle: None, since: Instant::now() });
     }
     *stand = Stand::Parked(body, wait);
     drop(stand);

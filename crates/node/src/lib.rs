@@ -28,6 +28,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod balancing;
 mod checkpoints;
 mod chronicle;
 mod clock;

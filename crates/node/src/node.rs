@@ -1,5 +1,6 @@
 //! A node, from its start to its end.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use wire::{ClusterId, Incarnation, NodeId, Peer, Reply};
 
+use crate::balancing::Balancing;
 use crate::checkpoints::{Checkpoints, Stored};
 use crate::chronicle::Chronicle;
 use crate::clock::Clock;
@@ -61,6 +63,10 @@ pub struct Config {
     pub workers: Option<usize>,
     /// Lets unknown functions of a WASI module answer `ENOSYS`.
     pub stub_missing: bool,
+    /// What it is labelled with, `K=V` each: what processes are pinned to, or avoid.
+    pub labels: BTreeSet<String>,
+    /// It looks every few seconds for a process that would be better off on another node, and moves it there.
+    pub balances: bool,
     /// Debugging aid, also the variable `WHIMBREL_PORTABLE` of the command: runs Wasmtime's portable
     /// bytecode, as on an architecture that has no native compiler.
     pub portable: bool,
@@ -434,6 +440,7 @@ async fn assemble(
             logbook: logbook.clone(),
             checkpoints: checkpoints.clone(),
             stored,
+            labels: config.labels.clone(),
             roster: roster.clone(),
             registry: place.registry.0,
             home: place.home.clone(),
@@ -473,6 +480,7 @@ async fn assemble(
         chronicle,
         registry: place.registry.0,
         home: place.home.clone(),
+        balancing: Balancing::new(me.node, config.labels, config.workers),
         certifier: certifier.map(Arc::new),
         authority: RwLock::new(others.as_ref().map(|(_, authority, _)| authority.clone())),
         filing: std::sync::Mutex::default(),
@@ -499,6 +507,9 @@ async fn assemble(
         let renewed = move |credentials: Credentials, at| renewed(&keeper, &credentials, at);
         let use_it = move |tls| dialer.replace_tls(tls);
         tasks.push(tokio::spawn(join::keep_certified(node.clone(), renew_at, renewed, use_it)));
+    }
+    if config.balances {
+        tasks.push(tokio::spawn(node.clone().keep_balanced()));
     }
     tasks.push(tokio::spawn(control::serve(control_listener, control::operators(node))));
 

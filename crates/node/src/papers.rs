@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use protocol::balance::Labels;
 use serde::{Deserialize, Serialize};
 use wire::{CodeHash, Section};
 
@@ -9,7 +10,7 @@ use wire::{CodeHash, Section};
 const PAPERS_BYTES_MAX: usize = 16 << 20;
 
 /// The format of papers that this release writes and reads.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What `ps` and `inspect` show of a process wherever it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,37 @@ pub(crate) struct Info {
     pub(crate) cpu: Duration,
     /// How often it has moved.
     pub(crate) moves: u64,
+    /// On which nodes it may be.
+    pub(crate) placement: Placement,
+}
+
+/// What a process asks of its nodes, by labels `K=V` that they are given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Placement {
+    /// Its node must have all of these.
+    pub(crate) pin: Labels,
+    /// Its node must have none of these.
+    pub(crate) avoid: Labels,
+    /// Its node had better have these.
+    pub(crate) affinity: Labels,
+}
+
+impl Placement {
+    /// Whether it may be on a node with these labels; or why not.
+    pub(crate) fn allows(&self, labels: &Labels) -> Result<(), String> {
+        let list = |labels: &mut dyn Iterator<Item = &String>| {
+            labels.map(String::as_str).collect::<Vec<_>>().join(", ")
+        };
+        let lacks = list(&mut self.pin.difference(labels));
+        if !lacks.is_empty() {
+            return Err(format!("it is pinned to {lacks}, which the node is not labelled with"));
+        }
+        let has = list(&mut self.avoid.intersection(labels));
+        if !has.is_empty() {
+            return Err(format!("it avoids {has}, which the node is labelled with"));
+        }
+        Ok(())
+    }
 }
 
 /// The node's own section of an image.
@@ -54,6 +86,8 @@ pub(crate) struct Needs {
     pub(crate) dirs: Vec<engine::Dir>,
     /// Its image has to be on the target's disk before it is there.
     pub(crate) durable: bool,
+    /// On which nodes it may be.
+    pub(crate) placement: Placement,
 }
 
 impl Papers {

@@ -450,7 +450,7 @@ mod tests {
     fn an_end_that_overtakes_the_output_leaves_room_for_it() {
         let mut machine = machine(1);
         let (pid, from, now) = (pid(2), (peer(2), Life::FIRST), machine.now);
-        machine.end_arrived(from, pid, 60, 70, Outcome::Exited(0));
+        machine.end_arrived(from, pid, 60, 70, Outcome::Code(0));
         assert!(drain(&mut machine).contains(&Output::OpenLog { pid, base: 60 }));
         machine.log_opened(now, pid, 60, false);
         let bytes = Blob(b"last words".to_vec());
@@ -458,8 +458,8 @@ mod tests {
         let deliver = Output::Deliver { pid, offset: 60, stream: Stream::Out, bytes };
         assert!(drain(&mut machine).contains(&deliver));
         machine.delivered(pid, 70, false);
-        machine.end_arrived(from, pid, 70, 70, Outcome::Exited(0));
-        let conclude = Output::Conclude { pid, outcome: Outcome::Exited(0) };
+        machine.end_arrived(from, pid, 70, 70, Outcome::Code(0));
+        let conclude = Output::Conclude { pid, outcome: Outcome::Code(0) };
         assert!(drain(&mut machine).contains(&conclude));
     }
 }

@@ -3,15 +3,21 @@
 use core::fmt;
 use core::ops::{Add, Sub};
 
+use serde::{Deserialize, Serialize};
+
 /// A point in time on one node's monotonic clock.
 ///
 /// Unlike `std::time::Instant`, it can be built from a number, so a simulated run prints, compares
 /// and replays exactly.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Instant(pub u64);
 
 /// A length of time in microseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Span(pub u64);
 
 impl Instant {

@@ -131,10 +131,7 @@ impl World {
             format!("{pid} is told twice that {of} is down")
         } else if !running.is_empty() {
             format!("{pid} is told that {of} is down ({reason}), and it runs on {running:?}")
-        } else if comparable
-            && !left
-            && last.is_some_and(|last| last != arrived)
-        {
+        } else if comparable && !left && last.is_some_and(|last| last != arrived) {
             format!(
                 "{pid} is told that {of} is down ({reason}) after {arrived} of {last:?} letters"
             )

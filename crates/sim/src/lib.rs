@@ -22,6 +22,7 @@
 //! Then faults stop, and every process must run again, have ended, or lie in its file, unless it
 //! went with the last node that held a valid image: then it must be reported lost.
 
+pub mod balance;
 mod cells;
 mod checks;
 mod driver;

@@ -38,6 +38,8 @@ impl Host for Binary {
             portable: std::env::var_os(PORTABLE).is_some(),
             join: start.join,
             stub_missing: start.stub_missing,
+            labels: start.labels.into_iter().collect(),
+            balances: start.balances,
             ..common()
         };
         runtime()?.block_on(async {

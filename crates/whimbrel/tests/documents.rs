@@ -79,11 +79,16 @@ fn the_commands_that_are_shown_work() {
 
     // A machine is taken away, when a durable process has been looked at.
     let taken: Vec<String> = rest.iter().map(|(_, line)| words(line)).collect();
+    let even = ["rebalance --plan", "rebalance"];
     let durable = ["run -d --durable --checkpoint 2s --name ledger app.wasm", "inspect ledger"];
     assert_eq!(taken[..3], ["drain heron --plan", "drain heron", "node stop heron"]);
-    assert_eq!(taken[3..], durable);
-    osprey.check(&format!("{} -- 0", taken[3]), 0);
-    let shown = osprey.check(&taken[4], 0);
+    assert_eq!(taken[3..5], even);
+    assert_eq!(taken[5..], durable);
+    for line in &taken[3..5] {
+        osprey.check(line, 0);
+    }
+    osprey.check(&format!("{} -- 0", taken[5]), 0);
+    let shown = osprey.check(&taken[6], 0);
     assert!(shown.contains("durable     every 2.0 s"), "{shown}");
     osprey.check("kill ledger", 0);
     heron.check(&taken[0], 75);
@@ -117,7 +122,7 @@ fn the_demonstration_works() {
 
 /// Each row of the command's table, and what is typed for it: on heron, with the exit code.
 /// `PID` is a process that runs, `IMAGE` a file that none has been frozen into yet.
-const WORDS: [(&str, &[(&str, i32)]); 17] = [
+const WORDS: [(&str, &[(&str, i32)]); 18] = [
     (
         "run PROG [ARGS] ['||' PROG [ARGS]]…",
         &[
@@ -141,6 +146,7 @@ const WORDS: [(&str, &[(&str, i32)]); 17] = [
             ("move web --to osprey -o json", 0),
         ],
     ),
+    ("rebalance [--plan]", &[("rebalance --plan", 0), ("rebalance -o json", 0)]),
     (
         "locate PID|GROUP STRATEGY",
         &[

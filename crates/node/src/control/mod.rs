@@ -5,6 +5,7 @@
 //! and passes the request and its answer through. What came from a member is never passed on again.
 
 mod answer;
+mod balance;
 mod caller;
 mod cluster;
 mod drain;
@@ -36,6 +37,7 @@ use wire::{ClusterId, NodeId, Peer, Pid};
 pub(crate) use answer::{Answered, json, of_registry};
 pub(crate) use caller::Caller;
 
+use crate::balancing::Balancing;
 use crate::chronicle::Chronicle;
 use crate::codes::Codes;
 use crate::driver::Events;
@@ -61,6 +63,7 @@ pub(crate) struct Node {
     pub(crate) chronicle: Chronicle,
     pub(crate) registry: NodeId,
     pub(crate) home: Option<Home>,
+    pub(crate) balancing: Balancing,
     /// Lets nodes in; on the registry's home only.
     pub(crate) certifier: Option<Arc<Certifier>>,
     /// The cluster's certificate, if it has one.
@@ -75,7 +78,7 @@ pub(crate) type Shared = Arc<Node>;
 
 /// Everything that the operator may ask.
 pub(crate) fn operators(node: Shared) -> Router {
-    let routes: [(api::Route, MethodRouter<Shared>); 23] = [
+    let routes: [(api::Route, MethodRouter<Shared>); 24] = [
         (route::UPLOAD, method(route::UPLOAD, run::upload)),
         (route::RUN, method(route::RUN, run::run)),
         (route::PS, method(route::PS, list::ps)),
@@ -91,6 +94,7 @@ pub(crate) fn operators(node: Shared) -> Router {
         (route::SEND, method(route::SEND, send::send)),
         (route::KILL, method(route::KILL, moving::kill)),
         (route::DRAIN, method(route::DRAIN, drain::drain)),
+        (route::REBALANCE, method(route::REBALANCE, balance::rebalance)),
         (route::NODES, method(route::NODES, cluster::nodes)),
         (route::FORGET, method(route::FORGET, cluster::forget)),
         (route::TOKEN, method(route::TOKEN, cluster::token)),

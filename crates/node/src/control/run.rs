@@ -25,7 +25,7 @@ use super::{Node, Shared};
 use crate::clock::unix_now;
 use crate::driver::{Answer, Cargo, Start};
 use crate::logbook::{Entry, Reader};
-use crate::papers::Info;
+use crate::papers::{Info, Placement};
 
 /// The most programs that one request starts, each of which may be started many times.
 const PROGRAMS_MAX: usize = 1024;
@@ -86,6 +86,13 @@ pub(crate) async fn run(
     if engine::MEMBERS_MAX < members.len() {
         let message = format!("a group starts with at most {} members", engine::MEMBERS_MAX);
         return Err(Error::new(ErrorCode::InvalidRequest, message).into());
+    }
+    let placement = placement(&request.placement);
+    if let Err(reason) = placement.allows(node.balancing.labels()) {
+        let message = format!("it cannot start at {}: {reason}", node.name);
+        return Err(Error::new(ErrorCode::Refused, message)
+            .with_hint("`whimbrel rebalance --plan` shows the labels of nodes, `--on` chooses one")
+            .into());
     }
     let grant = node.grant(asker, &request.allow_send).await?;
     let mut starts = VecDeque::new();
@@ -163,6 +170,15 @@ impl Start {
     }
 }
 
+fn placement(asked: &api::Placement) -> Placement {
+    let labels = |labels: &[String]| labels.iter().cloned().collect();
+    Placement {
+        pin: labels(&asked.pin),
+        avoid: labels(&asked.avoid),
+        affinity: labels(&asked.affinity),
+    }
+}
+
 fn start(
     code: Arc<Code>,
     program: &str,
@@ -188,6 +204,7 @@ fn start(
         args: args.to_vec(),
         env: request.env.clone(),
         memory_max: request.memory_bytes_max,
+        placement: placement(&request.placement),
         started_micros: u64::try_from(unix_now().as_micros()).unwrap_or(u64::MAX),
         ..Info::default()
     };

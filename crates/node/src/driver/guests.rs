@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::{EventSink, Frozen, Process, Staged};
 use protocol::Input;
@@ -22,6 +22,8 @@ pub(crate) struct Guest {
     pub(crate) process: Process,
     pub(crate) info: Arc<Info>,
     pub(crate) epoch: Epoch,
+    /// When it came here.
+    pub(crate) came: Instant,
     /// Told when it has taken input.
     pub(crate) input_taken: Arc<Notify>,
     life: LifeHere,
@@ -67,6 +69,11 @@ impl Guests {
     pub(crate) fn new(events: Events) -> Self {
         let (running, frozen, staged) = Default::default();
         Self { running, frozen, staged, events, next_life: 0 }
+    }
+
+    /// Those that run.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Pid, &Guest)> {
+        self.running.iter().map(|(pid, guest)| (*pid, guest))
     }
 
     pub(crate) fn get(&self, pid: Pid) -> Option<&Guest> {
@@ -123,6 +130,7 @@ impl Guests {
             process,
             info,
             epoch,
+            came: Instant::now(),
             input_taken: Arc::default(),
             life,
             freezing: None,

@@ -17,13 +17,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{Code, Engine, Setup, Staged, StartError};
+use protocol::balance::Labels;
 use protocol::{Input, Machine, Step, Wish};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use wire::{Envelope, NodeId, Offer, Peer, Pid, Report, Ticket};
 
 pub(crate) use arrivals::{Arrivals, Attempt, Landing};
-pub(crate) use guests::Guests;
+pub(crate) use guests::{Guest, Guests};
+pub(crate) use prepare::memory_of_machine;
 
 use crate::checkpoints::{Checkpoints, Stored};
 use crate::chronicle::Chronicle;
@@ -54,6 +56,8 @@ pub(crate) struct Driver {
     pub(crate) logbook: Logbook,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) draining: bool,
+    /// What this node is labelled with.
+    pub(crate) labels: Labels,
     /// What is known of processes that were started or came by here.
     pub(crate) known: HashMap<Pid, Arc<Info>>,
     /// The last move of processes that left here.
@@ -96,6 +100,7 @@ pub(crate) struct Parts {
     pub(crate) checkpoints: Checkpoints,
     /// What an earlier incarnation has left there. The machine knows of them.
     pub(crate) stored: Vec<Stored>,
+    pub(crate) labels: Labels,
     pub(crate) roster: Roster,
     pub(crate) registry: NodeId,
     pub(crate) home: Option<Home>,
@@ -226,6 +231,7 @@ impl Driver {
             logbook: parts.logbook,
             checkpoints: parts.checkpoints,
             draining: false,
+            labels: parts.labels,
             known: HashMap::new(),
             last_moves: HashMap::new(),
             roster: parts.roster,

@@ -15,7 +15,8 @@ impl Driver {
                 let needs = guest.process.needs();
                 let durable = self.machine.durable(pid).is_some();
                 let engine::Needs { code, image_bytes, dirs } = needs;
-                let needs = Needs { code, image_bytes, dirs, durable };
+                let placement = guest.info.placement.clone();
+                let needs = Needs { code, image_bytes, dirs, durable, placement };
                 Ok(Blob(wire::encode(&needs)))
             }
             None => Err("it is not running here".to_owned()),
@@ -28,11 +29,13 @@ impl Driver {
         let needs = wire::decode::<Needs>(&needs.0);
         let durable = needs.as_ref().is_ok_and(|needs| needs.durable);
         let attempt = self.arrivals.expect(pid, offer, from, durable);
+        let allowed = needs.as_ref().map_or(Ok(()), |it| it.placement.allows(&self.labels));
         let (codes, events) = (self.codes.clone(), self.events.clone());
         self.elsewhere.spawn(async move {
-            let result = match needs {
-                Ok(needs) => check(&codes, from, needs).await,
-                Err(error) => Err(format!("what it needs cannot be read: {error}")),
+            let result = match (needs, allowed) {
+                (_, Err(reason)) => Err(reason),
+                (Ok(needs), _) => check(&codes, from, needs).await,
+                (Err(error), _) => Err(format!("what it needs cannot be read: {error}")),
             };
             events.send(Event::Prepared(pid, offer, attempt, result.map_err(Refusal::Unfit)));
         });
@@ -78,8 +81,17 @@ async fn check(codes: &Codes, from: Peer, needs: Needs) -> Result<(), String> {
 
 /// What the system says could be used without swapping, in bytes.
 fn memory_available() -> Option<u64> {
+    memory("MemAvailable:")
+}
+
+/// What the machine has, in bytes.
+pub(crate) fn memory_of_machine() -> Option<u64> {
+    memory("MemTotal:")
+}
+
+fn memory(what: &str) -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(what))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
 }

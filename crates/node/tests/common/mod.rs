@@ -173,6 +173,7 @@ impl Client {
             in_transit: api::InTransit::default(),
             together: false,
             checkpoint_ms: None,
+            placement: api::Placement::default(),
             allow_send: Vec::new(),
             trace: false,
         };

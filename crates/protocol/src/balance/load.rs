@@ -1,7 +1,9 @@
 //! How full a node is, and what a process weighs there.
 
+use serde::{Deserialize, Serialize};
+
 /// An amount of what nodes have and processes use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amount {
     /// Thousandths of a processor.
     pub cpu: u64,
@@ -9,8 +11,8 @@ pub struct Amount {
     pub memory: u64,
 }
 
-/// What a node says of itself with each renewal of its lease.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a node says of itself when it is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Load {
     /// What its processes use, those that it has reserved room for left out.
     pub used: Amount,

@@ -1,4 +1,4 @@
-//! Which process a node would rather have elsewhere: each node decides about its own, from the load that it has heard of.
+//! Which process a node would rather have elsewhere: each node decides about its own, from the load of others that it has asked for.
 //!
 //! ```text
 //!   source                                   target
@@ -9,8 +9,11 @@
 //!   ended                                    arrived, or never came
 //! ```
 //!
-//! Why it comes to rest: a move for the load's sake leaves the source the fuller of the two, and less full than before,
-//! so that the larger of both shares falls with each. A move for the sake of talk lowers the messages between nodes,
+//! Why it comes to rest: a move for the load's sake needs a difference of almost twice what the process weighs, and
+//! leaves the source less full than before. The target may come out fuller than the source by a quarter of that weight
+//! ([`NOISE`]): of three that compute at one of three nodes each is to get its own, though no two measurements are
+//! equal. With any part below the whole the sum of the squares of both shares falls with each move, and the way back,
+//! which asks for the same difference the other way round, is closed. A move for the sake of talk lowers the messages between nodes,
 //! and may leave the target fuller by [`SLACK`] at most; a move that would part talkers again asks for a difference of
 //! more than that. What was heard may be old: the target, who knows, has the last word. A process may still be back
 //! where it was, later, when that node has become the emptier one; the tests bound how many are.
@@ -18,6 +21,7 @@
 //! A machine without a clock, a socket or a process: the driver passes in what it measures, and does the moves.
 
 mod load;
+mod plan;
 #[cfg(test)]
 mod tests;
 
@@ -26,10 +30,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
+use serde::{Deserialize, Serialize};
 use wire::{NodeId, Pid};
 
 use crate::{Instant, Rng, Span};
 pub use load::{Amount, Load, Share};
+pub use plan::{Survey, Surveyed, plan};
 
 /// How long a process stays where it has come to, at the least.
 pub const REST: Span = Span::seconds(10);
@@ -40,11 +46,18 @@ pub const PAUSES: u64 = 20;
 /// How much fuller than the source a target may become for the sake of talk.
 pub const SLACK: Share = 100_000;
 
+/// Of what a process weighs at its target, one part in so many does not count as a difference.
+pub const NOISE: u64 = 4;
+
+/// A difference of less than one part in so many of the fuller one's share is let be: it is within what measurements are
+/// off by, and moves for it would never end.
+pub const EVEN: u64 = 10;
+
 /// Labels of a node, or what a process says of them, as `K=V`.
 pub type Labels = BTreeSet<String>;
 
 /// A process of this node, as it was measured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
     /// Which.
     pub pid: Pid,
@@ -69,9 +82,9 @@ pub struct Candidate {
 }
 
 /// Why a process is to go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Reason {
-    /// The target is emptier, by more than twice what the process weighs.
+    /// The target is emptier, by almost twice what the process weighs.
     Load,
     /// The target is emptier even though the process talks to others here: by [`SLACK`] more.
     LoadInSpiteOfTalk,
@@ -80,7 +93,7 @@ pub enum Reason {
 }
 
 /// A move that this node asks the target for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
     /// Who.
     pub pid: Pid,
@@ -158,6 +171,24 @@ impl Balance {
         self.members.remove(&node);
     }
 
+    /// Two of these at random, or the one that there is: nodes that all looked at the emptiest would all choose the same.
+    /// In a large cluster only these are asked how full they are, and heard of.
+    pub fn two_of(&mut self, others: &[NodeId]) -> Vec<NodeId> {
+        let Some(last) = others.len().checked_sub(1) else { return Vec::new() };
+        let first = self.rng.below(others.len() as u64) as usize;
+        let mut drawn = alloc::vec![others[first]];
+        if last > 0 {
+            let second = self.rng.below(last as u64) as usize;
+            drawn.push(others[if second < first { second } else { second + 1 }]);
+        }
+        drawn
+    }
+
+    /// Leaves all members out, until they are heard of again.
+    pub fn forget_all(&mut self) {
+        self.members.clear();
+    }
+
     /// The move to ask for now, if any. Until [`Balance::ended`] there is no other.
     pub fn decide(&mut self, now: Instant, own: Load, candidates: &[Candidate]) -> Option<Choice> {
         if self.outgoing.is_some() && self.keep(Rule::OneAtATime) {
@@ -224,7 +255,11 @@ impl Balance {
         let there = target.with(needs).share();
         match reason {
             _ if !self.keep(Rule::KeepOrder) => target.share() < before,
-            Reason::Load => there < after && after < before,
+            Reason::Load => {
+                let noise = there.saturating_sub(target.share()) / NOISE;
+                let uneven = before / EVEN <= before.saturating_sub(target.share());
+                uneven && there <= after.saturating_add(noise) && after < before
+            }
             Reason::LoadInSpiteOfTalk => there.saturating_add(SLACK) < after && after < before,
             Reason::Talk => there <= after.saturating_add(SLACK),
         }
@@ -242,7 +277,8 @@ impl Balance {
             let mut there: Vec<_> = candidate.talk.iter().collect();
             there.sort_by_key(|(node, talk)| (Reverse(**talk), **node));
             let (to, most) = there.into_iter().find(|(node, _)| **node != self.me)?;
-            let gain = most.saturating_sub(here.saturating_mul(2));
+            // More by half: of four that talk to each other, two and two become three and one, and then four.
+            let gain = most.saturating_sub(here.saturating_add(here / 2));
             let choice = self.choice(Reason::Talk, own, candidate, *to)?;
             (gain > 0).then_some((gain, choice))
         });
@@ -269,15 +305,14 @@ impl Balance {
         cheapest.map(|(.., choice)| choice)
     }
 
-    /// Two members at random, and of these the emptier: nodes that all chose the emptiest would all choose the same.
+    /// Two of the members that were heard of, and of these the emptier.
     fn draw(&mut self) -> Option<NodeId> {
-        let count = self.members.len();
-        let mut drawn = Vec::new();
-        for _ in 0..2 {
-            let index = self.rng.below(count.max(1) as u64) as usize;
-            drawn.extend(self.members.iter().nth(index));
-        }
-        drawn.into_iter().min_by_key(|(node, member)| (member.load.share(), **node)).map(|it| *it.0)
+        let heard: Vec<NodeId> = self.members.keys().copied().collect();
+        let drawn = self.two_of(&heard).into_iter().filter_map(|node| {
+            let share = self.members.get(&node)?.load.share();
+            Some((share, node))
+        });
+        drawn.min().map(|(_, node)| node)
     }
 
     fn choice(

@@ -149,6 +149,7 @@ impl Program {
             in_transit: api::InTransit::default(),
             together: false,
             checkpoint_ms: None,
+            placement: api::Placement::default(),
             allow_send: Vec::new(),
             trace: false,
         }

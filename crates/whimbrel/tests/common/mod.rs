@@ -48,6 +48,8 @@ pub struct Start {
     pub by: Vec<String>,
     /// Where it keeps what it keeps, if not in the home.
     pub data: Option<PathBuf>,
+    /// Words for `node start` besides these.
+    pub words: Vec<&'static str>,
     /// Where it keeps code, if not where the home's others do.
     pub cache: Option<PathBuf>,
 }
@@ -147,6 +149,7 @@ impl Home {
         if let Some((address, token)) = &start.join {
             command.args(["--join", address, "--token", token]);
         }
+        command.args(&start.words);
         if !start.halts.is_empty() {
             command.env("WHIMBREL_HALT_AT", &start.halts);
         }
