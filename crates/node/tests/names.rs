@@ -56,3 +56,26 @@ async fn a_name_is_one_process_s_until_that_ends_wherever_it_goes() {
     assert_eq!(other.until_end().await, failed);
     assert_eq!(other.text(), "web: it cannot be this process's name\n");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_that_cannot_import_asks_by_files() {
+    let members = cluster(&["heron", "osprey"]).await;
+    let (heron, osprey) = (members[0].client(), members[1].client());
+    let failed = Outcome::Exited { code: 1 };
+
+    let mut named = names(&heron, &["write", "web"]).await;
+    named.until("I am web\n".len()).await;
+    let second = said(&osprey, &["write", "web"]).await;
+    assert_eq!((second.0, second.1.as_str()), (failed.clone(), "web: entity already exists\n"));
+    let long = "x".repeat(300);
+    let unfit = said(&osprey, &["write", &long]).await;
+    assert_eq!((unfit.0, unfit.1), (failed, format!("{long}: invalid input parameter\n")));
+
+    heron.move_to(named.pid, "osprey").await.unwrap();
+    let found = said(&heron, &["read", "web"]).await.1;
+    assert_eq!(found, format!("web is {}\n", named.pid));
+    assert_eq!(said(&heron, &["read", "nobody"]).await.1, "nobody: entity not found\n");
+    let (outcome, ..) = said(&heron, &["greet", "web"]).await;
+    assert_eq!(outcome, Outcome::Exited { code: 0 });
+    assert_eq!(named.until_end().await, Outcome::Exited { code: 0 });
+}

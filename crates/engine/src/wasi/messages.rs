@@ -161,10 +161,7 @@ impl Call<'_> {
 
     fn ask(&mut self, order: Order, name: Buffer) -> Done<Result<Pid, Unnamed>> {
         let name = self.guest.bytes(name.at, name.len)?;
-        if name.len() > NAME_BYTES_MAX || std::str::from_utf8(name).is_err() {
-            return Ok(Err(Unnamed::Unfit));
-        }
-        self.world.ask(order, name).ok_or(Fault::Block(Wait::Answer))
+        ask(self.world, order, name).ok_or(Fault::Block(Wait::Answer))
     }
 
     /// As many indices as there is room for; the count says how many there are.
@@ -273,13 +270,14 @@ impl Call<'_> {
         }
     }
 
-    /// A write to a file of `/whimbrel`. To one that stands for a process it is a message, or whether it is watched.
+    /// A write to a file of `/whimbrel`. To one that stands for a process it is a message, or whether it is watched; to
+    /// others a name. Says what the file is then, and how much was written.
     pub(super) fn write_place(
         &mut self,
         file: PlaceFile,
         flags: FdFlags,
         buffers: &[Buffer],
-    ) -> Done<u32> {
+    ) -> Done<(PlaceFile, u32)> {
         let joined;
         let bytes = match buffers {
             [only] => self.guest.bytes(only.at, only.len)?,
@@ -297,10 +295,30 @@ impl Call<'_> {
                 b"0" => (of, self.world.unwatch(of)),
                 _ => return Err(Errno::Invalid.into()),
             },
+            PlaceFile::Register | PlaceFile::Whereis(_) => {
+                let order = match file {
+                    PlaceFile::Register => Order::Register,
+                    _ => Order::Whereis,
+                };
+                let pid = match ask(self.world, order, bytes.trim_ascii()) {
+                    Some(Ok(pid)) => pid,
+                    Some(Err(Unnamed::Taken)) => return Err(Errno::Exists.into()),
+                    Some(Err(Unnamed::Unknown)) => return Err(Errno::NoEntry.into()),
+                    Some(Err(Unnamed::Unfit)) => return Err(Errno::Invalid.into()),
+                    // What is written again then asks after the same answer.
+                    None if flags.has(FdFlags::NONBLOCK) => return Err(Errno::Again.into()),
+                    None => return Err(Fault::Block(Wait::Answer)),
+                };
+                let now = match file {
+                    PlaceFile::Register => file,
+                    _ => PlaceFile::Whereis(Some(pid)),
+                };
+                return Ok((now, length as u32));
+            }
             _ => return Err(Errno::ReadOnly.into()),
         };
         match done {
-            Ok(()) => Ok(length as u32),
+            Ok(()) => Ok((file, length as u32)),
             Err(Unsent::TooLarge) => Err(Errno::MessageSize.into()),
             Err(Unsent::Denied) => Err(Errno::Access.into()),
             Err(Unsent::Gone) => Err(Errno::Pipe.into()),
@@ -308,4 +326,12 @@ impl Call<'_> {
             Err(Unsent::Full) => Err(Fault::Block(Wait::SendRoom(to, length, None))),
         }
     }
+}
+
+/// Asks for a name, or whose it is. `None` if there is no answer yet.
+fn ask(world: &mut World, order: Order, name: &[u8]) -> Option<Result<Pid, Unnamed>> {
+    if name.len() > NAME_BYTES_MAX || std::str::from_utf8(name).is_err() {
+        return Some(Err(Unnamed::Unfit));
+    }
+    world.ask(order, name)
 }

@@ -329,12 +329,11 @@ fn open_place(path: &str, asked: &Asked) -> Result<Object, Errno> {
         // It would have to list every process that there is.
         Named::Within(_) => Err(Errno::Access),
         Named::File(_) if asked.wants(oflags::DIRECTORY) => Err(Errno::NotDirectory),
-        Named::File(file @ (PlaceFile::Send(_) | PlaceFile::Monitor(_)))
-            if !asked.rights.touches(Rights::READ) =>
-        {
-            Ok(Object::PlaceFile(file, 0))
+        Named::File(file) if file.is_written() && asked.rights.touches(Rights::READ) => {
+            Err(Errno::Access)
         }
-        Named::File(PlaceFile::Send(_) | PlaceFile::Monitor(_)) => Err(Errno::Access),
+        Named::File(file) if file.is_written() => Ok(Object::PlaceFile(file, 0)),
+        Named::File(file @ PlaceFile::Whereis(_)) => Ok(Object::PlaceFile(file, 0)),
         Named::File(_) if asked.writes() || asked.wants(oflags::TRUNCATE) => Err(Errno::ReadOnly),
         Named::File(file) => Ok(Object::PlaceFile(file, 0)),
     }

@@ -9,8 +9,10 @@
 //! | `inbox` | its messages; a read gives one, or the rest of one, and waits if there is none |
 //! | `send/PID` | what is written there in one write is sent to that process, as one message |
 //! | `monitor/PID` | `1`, written there, watches that process: its end comes to the inbox. `0` ends the watch |
+//! | `register` | a name, written there, is the process's from then on |
+//! | `whereis` | when a name was written there, the id of the process that has it |
 //!
-//! All but the last three are text, made when it is read. So a program that keeps `node` open, and
+//! All that does not say otherwise is text, made when it is read. So a program that keeps `node` open, and
 //! reads it again from the start, sees itself move.
 
 use serde::{Deserialize, Serialize};
@@ -46,6 +48,9 @@ pub(super) enum PlaceFile {
     Inbox,
     Send(Pid),
     Monitor(Pid),
+    Register,
+    /// Whose the name is that was written there last.
+    Whereis(Option<Pid>),
 }
 
 /// What a path in the directory names.
@@ -86,7 +91,15 @@ impl PlaceDir {
 
 impl PlaceFile {
     /// Those that are in the directory itself.
-    const ALL: [Self; 5] = [Self::Own, Self::Node, Self::Epoch, Self::Group, Self::Inbox];
+    const ALL: [Self; 7] = [
+        Self::Own,
+        Self::Node,
+        Self::Epoch,
+        Self::Group,
+        Self::Inbox,
+        Self::Register,
+        Self::Whereis(None),
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -97,6 +110,8 @@ impl PlaceFile {
             Self::Inbox => "inbox",
             Self::Send(_) => PlaceDir::Send.name(),
             Self::Monitor(_) => PlaceDir::Monitor.name(),
+            Self::Register => "register",
+            Self::Whereis(_) => "whereis",
         }
     }
 
@@ -105,7 +120,10 @@ impl PlaceFile {
             // Beyond all others, and another for each.
             Self::Send(pid) => of_process(pid) | 1 << 63,
             Self::Monitor(pid) => of_process(pid) & !(1 << 63) | 1 << 62,
-            _ => 3 + Self::ALL.into_iter().take_while(|file| *file != self).count() as u64,
+            _ => {
+                3 + Self::ALL.into_iter().take_while(|file| file.name() != self.name()).count()
+                    as u64
+            }
         }
     }
 
@@ -115,7 +133,17 @@ impl PlaceFile {
 
     /// Whether it has no positions.
     pub(super) fn is_pipe(self) -> bool {
-        matches!(self, Self::Inbox | Self::Send(_) | Self::Monitor(_))
+        matches!(self, Self::Inbox | Self::Register) || self.is_of_a_process()
+    }
+
+    /// Whether it is one of the files that there are for each process, to write to.
+    fn is_of_a_process(self) -> bool {
+        matches!(self, Self::Send(_) | Self::Monitor(_))
+    }
+
+    /// Whether it is written to and holds nothing.
+    pub(super) fn is_written(self) -> bool {
+        matches!(self, Self::Register) || self.is_of_a_process()
     }
 
     pub(super) fn text(self, world: &World) -> String {
@@ -128,7 +156,9 @@ impl PlaceFile {
                 let members = world.members().map(|index| Pid { group, index });
                 members.map(|pid| format!("{pid}\n")).collect()
             }
-            Self::Inbox | Self::Send(_) | Self::Monitor(_) => String::new(),
+            Self::Whereis(Some(pid)) => format!("{pid}\n"),
+            Self::Inbox | Self::Register | Self::Send(_) | Self::Monitor(_) => String::new(),
+            Self::Whereis(None) => String::new(),
         }
     }
 }

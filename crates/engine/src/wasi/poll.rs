@@ -176,7 +176,7 @@ impl Call<'_> {
                 0 => State::WithMessage,
                 bytes => State::Ready(bytes as u64, 0),
             },
-            Ok(Object::PlaceFile(PlaceFile::Send(_) | PlaceFile::Monitor(_), _)) => {
+            Ok(Object::PlaceFile(file, _)) if file.is_written() => {
                 State::Failed(Errno::BadDescriptor)
             }
             Ok(Object::PlaceFile(file, offset)) => {
@@ -194,7 +194,9 @@ impl Call<'_> {
         match self.wasi.table.at(fd).map(|descriptor| &descriptor.object) {
             Err(errno) => State::Failed(errno),
             Ok(Object::Output(_) | Object::File(_)) => State::Ready(0, 0),
-            Ok(Object::PlaceFile(PlaceFile::Send(_) | PlaceFile::Monitor(_), _)) => {
+            Ok(Object::PlaceFile(file, _))
+                if file.is_written() || matches!(file, PlaceFile::Whereis(_)) =>
+            {
                 State::Ready(0, 0)
             }
             Ok(_) => State::Failed(Errno::BadDescriptor),

@@ -79,7 +79,9 @@ impl Call<'_> {
             self.write_output(stream, &buffers)?
         } else if let Object::PlaceFile(file, _) = descriptor.object {
             descriptor.may(Rights::WRITE)?;
-            self.write_place(file, flags, &buffers)?
+            let (now, written) = self.write_place(file, flags, &buffers)?;
+            self.wasi.table.at_mut(fd)?.object = Object::PlaceFile(now, 0);
+            written
         } else {
             if matches!(descriptor.object, Object::Stdin) {
                 return Err(Errno::BadDescriptor.into());
