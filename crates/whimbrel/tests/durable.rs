@@ -77,6 +77,24 @@ fn after_a_crash_of_its_node_a_durable_process_goes_on_from_its_newest_image() {
 }
 
 #[test]
+fn a_stop_of_its_node_undoes_nothing_of_what_it_did() {
+    let case = Case::new();
+    let refused = case.home.say(&case.osprey, &["node", "stop"]);
+    assert_eq!(refused.code, 75, "{refused:?}");
+    fine(case.home.say(&case.osprey, &["node", "stop", "--force"]));
+    let before = case.journal.lines();
+    let _again = case.start_again();
+    let waiting = case.home.begin(&case.heron, &["logs", "--follow", &case.pid]);
+    let said = fine(case.home.end(waiting, &["logs", "run"]));
+    assert_eq!(said.out, format!("journal {LINES}\n"), "its output is written once");
+    let lines = case.journal.lines();
+    assert!(lines[..before.len()] == before && before.len() < lines.len());
+    let found: Vec<u64> = lines.iter().map(|line| line.sequence).collect();
+    let expected: Vec<u64> = (1..=LINES).collect();
+    assert_eq!(found, expected, "each line once, though there was no image for an hour");
+}
+
+#[test]
 fn a_process_whose_image_is_damaged_is_lost_and_the_node_says_so() {
     let mut case = Case::new();
     case.osprey.kill();

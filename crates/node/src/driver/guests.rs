@@ -41,6 +41,9 @@ struct Copying {
     frozen: Option<Frozen>,
 }
 
+/// A process that stands still until its node has stopped.
+pub(super) struct Resting(#[expect(dead_code, reason = "kept for what its end would do")] Frozen);
+
 /// What the image is for.
 #[derive(Clone)]
 enum CopyGoal {
@@ -268,6 +271,7 @@ impl Driver {
                     self.carry_rest(pid);
                 }
                 self.guests.running.remove(&pid);
+                self.awaits_no_image(pid);
                 self.feed(Input::Ended { pid, outcome: outcome_of(outcome) });
             }
         }
@@ -303,6 +307,7 @@ impl Driver {
                 drop(copying);
             }
             let guest = self.guests.running.remove(&pid).expect("it was just there");
+            self.awaits_no_image(pid);
             self.guests.frozen.insert((pid, offer), Held { frozen, guest });
             self.feed(Input::Frozen { pid, offer });
         } else if guest.copying.is_some() {
@@ -330,6 +335,7 @@ impl Driver {
         let Some(papers) = papers else {
             // What has begun meanwhile makes another image of it.
             guest.copying = None;
+            self.awaits_no_image(pid);
             return frozen.resume();
         };
         let image = frozen.image(self.stamp(&papers.section), papers.encode());
@@ -338,7 +344,7 @@ impl Driver {
         copying.frozen = Some(frozen);
         let (events, checkpoints) = (self.events.clone(), self.checkpoints.clone());
         let attempt = matches!(goal, CopyGoal::Disk).then(|| checkpoints.begin(pid));
-        tokio::task::spawn_blocking(move || {
+        let write = tokio::task::spawn_blocking(move || {
             let mut kept = Vec::new();
             let poured = super::outputs::pour(image, |chunk| match &goal {
                 CopyGoal::File(chunks) => chunks.blocking_send(chunk).is_ok(),
@@ -361,6 +367,16 @@ impl Driver {
                 (None, _) => (),
             }
         });
+        if let Some(last) = &mut self.last_images {
+            last.writes.push(write);
+        }
+    }
+
+    /// The node stops, and need not wait for an image of this process: there is one, or there will be none.
+    fn awaits_no_image(&mut self, pid: Pid) {
+        if let Some(last) = &mut self.last_images {
+            last.awaited.remove(&pid);
+        }
     }
 
     /// The copy is written: the process goes on, or into the move that has been asked for.
@@ -368,6 +384,11 @@ impl Driver {
         let guest = self.guests.running.get_mut(&pid).filter(|guest| guest.life == life);
         let copying = guest.and_then(|guest| guest.copying.take());
         if let Some(Copying { frozen: Some(frozen), goal }) = copying {
+            if let (Some(last), CopyGoal::Disk) = (&mut self.last_images, &goal)
+                && last.awaited.remove(&pid)
+            {
+                return last.resting.push(Resting(frozen));
+            }
             drop(goal);
             self.on_frozen(pid, frozen);
         }

@@ -42,6 +42,9 @@ use crate::papers::Info;
 /// How long a daemon that is told to halt waits for its last words to leave.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// How long a daemon that is told to stop writes images of its durable processes.
+const LAST_IMAGES: Duration = Duration::from_secs(60);
+
 /// A log that its disk did not take is written again after this.
 const DISK_PAUSE: Duration = Duration::from_millis(500);
 
@@ -55,6 +58,8 @@ pub(crate) struct Driver {
     pub(crate) guests: Guests,
     pub(crate) logbook: Logbook,
     pub(crate) checkpoints: Checkpoints,
+    /// Set when the node stops.
+    last_images: Option<LastImages>,
     pub(crate) draining: bool,
     /// What this node is labelled with.
     pub(crate) labels: Labels,
@@ -112,6 +117,17 @@ pub(crate) struct Parts {
     pub(crate) halts: Option<Halts>,
     pub(crate) elsewhere: Handle,
     pub(crate) chronicle: Chronicle,
+}
+
+/// What becomes of durable processes while the node stops.
+#[derive(Default)]
+struct LastImages {
+    /// Those that still run.
+    awaited: HashSet<Pid>,
+    /// Those that do not run any more. To let go of them would end them.
+    resting: Vec<guests::Resting>,
+    /// Images on their way to the disk.
+    writes: Vec<tokio::task::JoinHandle<()>>,
 }
 
 /// Reaches the driver from anywhere.
@@ -230,6 +246,7 @@ impl Driver {
             guests,
             logbook: parts.logbook,
             checkpoints: parts.checkpoints,
+            last_images: None,
             draining: false,
             labels: parts.labels,
             known: HashMap::new(),
@@ -282,7 +299,11 @@ impl Driver {
             tokio::select! {
                 biased;
                 event = events.recv() => match event {
-                    None | Some(Event::Stop) => break,
+                    None => break,
+                    Some(Event::Stop) => {
+                        self.stop_durable(&mut events).await;
+                        break;
+                    }
                     Some(event) => self.on_event(event),
                 },
                 envelope = heard.recv() => match envelope {
@@ -298,6 +319,34 @@ impl Driver {
         self.guests.kill_all();
         self.messages.flush(LAST_WORDS).await;
         self.expelled
+    }
+
+    /// Durable processes come to rest and lie on the disk as they are: a stop undoes nothing of what they did.
+    async fn stop_durable(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) {
+        let here = self.guests.all().map(|(pid, _)| pid);
+        let durable =
+            here.filter(|pid| self.machine.durable(*pid).is_some()).collect::<HashSet<_>>();
+        for pid in &durable {
+            self.guests.checkpoint(*pid);
+        }
+        self.last_images = Some(LastImages { awaited: durable, ..LastImages::default() });
+        let written = async {
+            while self.last_images.as_ref().is_some_and(|last| !last.awaited.is_empty()) {
+                match events.recv().await {
+                    None => return,
+                    Some(Event::Stop) => {}
+                    Some(event) => self.on_event(event),
+                }
+            }
+            for write in self.last_images.iter_mut().flat_map(|last| last.writes.drain(..)) {
+                let _ = write.await;
+            }
+        };
+        if tokio::time::timeout(LAST_IMAGES, written).await.is_err() {
+            tracing::error!(
+                "not all images of durable processes could be written: those begin anew from older ones"
+            );
+        }
     }
 
     fn on_event(&mut self, event: Event) {

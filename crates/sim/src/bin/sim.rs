@@ -44,41 +44,84 @@ struct Sum {
     violation: Option<(u64, String)>,
 }
 
+/// What to play.
+struct Asked {
+    help: bool,
+    /// This one alone.
+    seed: Option<u64>,
+    first: u64,
+    seeds: u64,
+    jobs: u64,
+    rules: Rules,
+    json: bool,
+}
+
+impl Asked {
+    fn read(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+        let (rules, json) = (Rules::ALL, false);
+        let mut asked = Self {
+            help: false,
+            seed: None,
+            first: 0,
+            seeds: 10_000,
+            jobs: processors,
+            rules,
+            json,
+        };
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or_else(|| format!("{word} of what?"));
+            let mut number = || {
+                let text = value()?;
+                text.parse().map_err(|_| format!("{word} is a number, and `{text}` is none"))
+            };
+            match word.as_str() {
+                "-h" | "--help" => asked.help = true,
+                "--seed" => asked.seed = Some(number()?),
+                "--from" => asked.first = number()?,
+                "--seeds" => asked.seeds = number()?,
+                "--jobs" => asked.jobs = number()?.max(1),
+                "--mutant" => asked.rules = Rules::without(rule(&value()?)?),
+                "-o" => match value()?.as_str() {
+                    "json" => asked.json = true,
+                    other => return Err(format!("-o is json, not `{other}`")),
+                },
+                other => return Err(format!("`{other}` is not understood; see sim --help")),
+            }
+        }
+        Ok(asked)
+    }
+}
+
+fn rule(name: &str) -> Result<Rule, String> {
+    let names = || Rule::ALL.iter().map(|rule| rule.name()).collect::<Vec<_>>().join(", ");
+    Rule::named(name).ok_or_else(|| format!("no rule is `{name}`; the rules are {}", names()))
+}
+
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|argument| matches!(argument.as_str(), "-h" | "--help")) {
+    let asked = match Asked::read(std::env::args().skip(1)) {
+        Ok(asked) => asked,
+        Err(said) => {
+            eprintln!("sim: {said}");
+            return ExitCode::from(2);
+        }
+    };
+    let Asked { help, seed, first, seeds, jobs, rules, json } = asked;
+    if help {
         println!("{HELP}");
         return ExitCode::SUCCESS;
     }
-    let value = |name: &str| {
-        let at = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(at + 1).map(String::as_str)
-    };
-    let number = |name: &str| value(name).and_then(|text| text.parse::<u64>().ok());
-    let rules = match value("--mutant").map(Rule::named) {
-        Some(Some(rule)) => Rules::without(rule),
-        Some(None) => {
-            let names: Vec<_> = Rule::ALL.iter().map(|rule| rule.name()).collect();
-            eprintln!("the rules are: {}", names.join(", "));
-            return ExitCode::from(2);
-        }
-        None => Rules::ALL,
-    };
     std::panic::set_hook(Box::new(|_| ()));
-    if let Some(seed) = number("--seed") {
+    if let Some(seed) = seed {
         let outcome = sim::run(seed, rules, true);
         println!("{}", outcome.story);
         return verdict(outcome.violation.map(|violation| (seed, violation)).as_ref());
     }
-    let first = number("--from").unwrap_or(0);
-    let seeds = number("--seeds").unwrap_or(10_000);
-    let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    let jobs = number("--jobs").unwrap_or(processors).max(1);
     let began = Instant::now();
     let mut sum = run(first, seeds, jobs, rules);
     sum.moves.sort_unstable();
     sum.faults.sort_unstable();
-    if value("-o") == Some("json") {
+    if json {
         println!("{}", sum.as_json(first, began.elapsed().as_secs_f64()));
     } else if sum.violation.is_none() {
         sum.print(first, began.elapsed().as_secs_f64());
@@ -150,11 +193,15 @@ impl Sum {
             println!("\nhit less than {HITS_MIN} times: {}", seldom.join(", "));
         }
         println!(
-            "\n{} seeds from {first}, {} events, no violation; median {} moves, {} faults at a step; {seconds:.1} s",
+            "\n{} seeds from {first}, {} events, no violation; median {} moves, {} faults at a step, {} and {} in all; \
+             {seconds:.1} s, {:.1} million events a second",
             self.moves.len(),
             self.events,
             median(&self.moves),
             median(&self.faults),
+            self.moves.iter().sum::<u64>(),
+            self.faults.iter().sum::<u64>(),
+            self.events as f64 / seconds / 1e6,
         );
     }
 
@@ -176,11 +223,13 @@ impl Sum {
             None => "null".to_owned(),
         };
         format!(
-            r#"{{"from":{first},"seeds":{},"events":{},"median_moves":{},"median_faults":{},"seconds":{seconds:.1},"violation":{violation},"cells":[{}]}}"#,
+            r#"{{"from":{first},"seeds":{},"events":{},"median_moves":{},"median_faults":{},"moves":{},"faults":{},"seconds":{seconds:.1},"violation":{violation},"cells":[{}]}}"#,
             self.moves.len(),
             self.events,
             median(&self.moves),
             median(&self.faults),
+            self.moves.iter().sum::<u64>(),
+            self.faults.iter().sum::<u64>(),
             cells.join(",")
         )
     }
