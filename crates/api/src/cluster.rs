@@ -35,6 +35,9 @@ pub struct NodeSummary {
     /// Its release.
     #[serde(default)]
     pub version: String,
+    /// Its labels, `K=V` each.
+    #[serde(default)]
+    pub labels: Vec<String>,
 }
 
 /// How a member is.

@@ -133,6 +133,7 @@ fn node_table(list: &[NodeSummary]) -> Table {
         ("MEMORY", Align::Right),
         ("VERSION", Align::Left),
         ("ROLE", Align::Left),
+        ("LABELS", Align::Left),
     ]);
     for node in list {
         let roles = [(node.registry, "registry"), (node.asked, "this one")];
@@ -146,6 +147,7 @@ fn node_table(list: &[NodeSummary]) -> Table {
             bytes(node.memory_bytes),
             node.version.clone(),
             roles.join(", "),
+            node.labels.join(" "),
         ]);
     }
     table
@@ -384,10 +386,11 @@ mod tests {
             registry,
             asked,
             version: "0.1.0".to_owned(),
+            labels: if asked { vec!["zone=a".to_owned()] } else { Vec::new() },
         };
         expect![[r#"
-            NAME    STATE  ADDRESS         PROCESSES   MEMORY  VERSION  ROLE
-            heron   up     127.0.0.1:7700          3  1.0 MiB  0.1.0    registry, this one
+            NAME    STATE  ADDRESS         PROCESSES   MEMORY  VERSION  ROLE                LABELS
+            heron   up     127.0.0.1:7700          3  1.0 MiB  0.1.0    registry, this one  zone=a
             osprey  up     127.0.0.1:7700          3  1.0 MiB  0.1.0"#]]
         .assert_eq(
             &node_table(&[node("heron", true, true), node("osprey", false, false)]).render(false),

@@ -130,6 +130,7 @@ impl Node {
                 registry: self.home.is_some(),
                 asked: true,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
+                labels: self.balancing.labels().iter().cloned().collect(),
             },
             cluster: cluster_text(self.cluster),
             data: self.data.display().to_string(),
@@ -173,6 +174,7 @@ impl Node {
             registry: member.peer.node == self.registry,
             asked: false,
             version: String::new(),
+            labels: Vec::new(),
         }
     }
 }

@@ -91,7 +91,7 @@ pub(crate) async fn run(
     if let Err(reason) = placement.allows(node.balancing.labels()) {
         let message = format!("it cannot start at {}: {reason}", node.name);
         return Err(Error::new(ErrorCode::Refused, message)
-            .with_hint("`whimbrel rebalance --plan` shows the labels of nodes, `--on` chooses one")
+            .with_hint("`whimbrel nodes` shows the labels, `--on` chooses a node")
             .into());
     }
     let grant = node.grant(asker, &request.allow_send).await?;
