@@ -25,6 +25,9 @@ use super::{Node, Shared};
 /// How often a node looks for a process that would be better off elsewhere.
 const EVERY: Duration = Duration::from_secs(5);
 
+/// Up to so much later.
+const LATE_MAX: Duration = Duration::from_secs(1);
+
 /// How many nodes it asks where those are that its processes talk to.
 const TALKERS_MAX: usize = 4;
 
@@ -85,9 +88,8 @@ impl Node {
         say: &mpsc::Sender<RebalanceEvent>,
     ) -> Result<RebalanceEvent, Error> {
         let (surveys, unanswered) = self.surveys().await?;
-        let mut seed = [0; 8];
-        getrandom::fill(&mut seed).expect("the system's generator answers");
-        let moves = balance::plan(&surveys, &mut Rng::seeded(u64::from_le_bytes(seed)));
+        let mut rng = Rng::seeded(u64::from_le_bytes(random()));
+        let moves = balance::plan(&surveys, &mut rng);
         let nodes = surveys.iter().map(|survey| self.node_load(survey, &moves)).collect();
         let shown = self.show(&surveys, &moves).await;
         let plan = RebalanceEvent::Plan { nodes, moves: shown, unanswered };
@@ -226,8 +228,7 @@ impl Node {
     pub(crate) async fn keep_balanced(self: Shared) {
         loop {
             // Nodes that were started together need not all look at once.
-            let late = self.balancing.plans().balance.two_of(&[NodeId(0), NodeId(1)]);
-            let late = EVERY / 10 * late.first().map_or(0, |it| it.0);
+            let late = LATE_MAX.mul_f64(f64::from(random::<1>()[0]) / 255.0);
             tokio::time::sleep(EVERY + late).await;
             // One after the other, as long as there is something to gain.
             loop {
@@ -297,4 +298,10 @@ impl Node {
         self.balancing.plans().balance.granted(choice.pid);
         self.carry_here(choice.pid, choice.to).await.map(Some)
     }
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the system's generator answers");
+    bytes
 }
