@@ -54,6 +54,13 @@ pub(crate) struct Plans {
     reserved: BTreeMap<Pid, Instant>,
 }
 
+/// From the system's generator.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the system's generator answers");
+    bytes
+}
+
 /// Counters at one time.
 struct Look {
     at: Instant,
@@ -79,9 +86,7 @@ impl Balancing {
         let processors = || std::thread::available_parallelism().map_or(1, NonZero::get);
         let cpu = workers.unwrap_or_else(processors) as u64 * 1_000;
         let capacity = Amount { cpu, memory: crate::driver::memory_of_machine().unwrap_or(0) };
-        let mut seed = [0; 8];
-        getrandom::fill(&mut seed).expect("the system's generator answers");
-        let balance = Balance::new(me, Rng::seeded(u64::from_le_bytes(seed)));
+        let balance = Balance::new(me, Rng::seeded(u64::from_le_bytes(random())));
         let plans = Mutex::new(Plans { balance, reserved: BTreeMap::new() });
         Self { me, labels, capacity, looks: AsyncMutex::default(), plans }
     }

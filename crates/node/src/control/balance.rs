@@ -17,10 +17,11 @@ use hyper::Method;
 use protocol::Rng;
 use protocol::balance::{self, Choice, Load, Reason, Survey};
 use tokio::sync::mpsc;
-use wire::{Member, MemberStanding, NodeId, Peer, Pid};
+use wire::{NodeId, Peer, Pid};
 
 use super::answer::{Answered, ending, events, invalid, json};
 use super::{Node, Shared};
+use crate::balancing::random;
 
 /// How often a node looks for a process that would be better off elsewhere.
 const EVERY: Duration = Duration::from_secs(5);
@@ -133,12 +134,6 @@ impl Node {
             }
         }
         Ok((surveys, unanswered))
-    }
-
-    fn others_up(&self) -> Vec<Member> {
-        let mut members = self.others();
-        members.retain(|member| member.standing == MemberStanding::Up);
-        members
     }
 
     fn node_load(&self, survey: &Survey, moves: &[Choice]) -> NodeLoad {
@@ -298,10 +293,4 @@ impl Node {
         self.balancing.plans().balance.granted(choice.pid);
         self.carry_here(choice.pid, choice.to).await.map(Some)
     }
-}
-
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).expect("the system's generator answers");
-    bytes
 }

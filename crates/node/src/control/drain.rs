@@ -7,7 +7,7 @@ use axum::extract::State;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use hyper::Method;
 use tokio::sync::mpsc;
-use wire::{Member, MemberStanding, Pid};
+use wire::{Member, Pid};
 
 use super::answer::{Answered, events};
 use super::find::Asker;
@@ -51,7 +51,7 @@ impl Node {
         plan: bool,
         say: &mpsc::Sender<DrainEvent>,
     ) -> Result<Option<DrainEvent>, Error> {
-        let targets = self.targets();
+        let targets = self.others_up();
         if !plan {
             // No new work from now on.
             self.set_draining(true).await;
@@ -138,12 +138,6 @@ impl Node {
             }
         }
         Err(last)
-    }
-
-    fn targets(&self) -> Vec<Member> {
-        let mut members = self.others();
-        members.retain(|member| member.standing == MemberStanding::Up);
-        members
     }
 
     async fn movable(&self) -> Result<Vec<ProcessSummary>, Error> {

@@ -96,6 +96,13 @@ impl Node {
         members
     }
 
+    /// The other members that are up: who may be asked to take something.
+    pub(crate) fn others_up(&self) -> Vec<Member> {
+        let mut members = self.others();
+        members.retain(|member| member.standing == MemberStanding::Up);
+        members
+    }
+
     /// Finds what a text means. Asks all members, unless it is the id of a process that is here.
     pub(crate) async fn find(&self, asker: Asker, text: &str) -> Result<Found, Error> {
         let exact = text.parse::<Pid>().ok();

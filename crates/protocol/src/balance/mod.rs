@@ -166,11 +166,6 @@ impl Balance {
         }
     }
 
-    /// Leaves a member out that is silent, gone or drained, until it is heard of again.
-    pub fn forget(&mut self, node: NodeId) {
-        self.members.remove(&node);
-    }
-
     /// Two of these at random, or the one that there is: nodes that all looked at the emptiest would all choose the same.
     /// In a large cluster only these are asked how full they are, and heard of.
     pub fn two_of(&mut self, others: &[NodeId]) -> Vec<NodeId> {
@@ -184,7 +179,7 @@ impl Balance {
         drawn
     }
 
-    /// Leaves all members out, until they are heard of again.
+    /// Leaves all members out, until they are heard of again: what was said of them is old.
     pub fn forget_all(&mut self) {
         self.members.clear();
     }

@@ -285,6 +285,6 @@ fn a_member_that_is_forgotten_is_sent_nothing() {
     let node = &mut world.nodes[0];
     node.hear(NodeId(1), empty, labels(1));
     assert!(node.clone().decide(now, load, &candidates).is_some());
-    node.forget(NodeId(1));
+    node.forget_all();
     assert_eq!(node.decide(now, load, &candidates), None);
 }
