@@ -241,6 +241,13 @@ pub enum Outcome {
     },
     /// On someone's word.
     Killed,
+    /// It was linked to a process that did not end well.
+    Linked {
+        /// That one.
+        pid: Pid,
+        /// How the first of the chain of linked processes ended: `trap`, `code(1)`, …
+        reason: String,
+    },
     /// It reached a limit.
     Limit {
         /// Which one and how much it was.
@@ -391,6 +398,9 @@ pub struct ProcessDetail {
     /// What is kept of it on its node's disk, if it is durable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub durable: Option<Durable>,
+    /// To whom it is linked: each ends with the other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Pid>,
 }
 
 /// The image of a durable process on its node's disk.
@@ -533,7 +543,7 @@ impl Outcome {
             },
             // As if by SIGABRT and SIGKILL: what shells and schedulers know.
             Self::Trapped { .. } => 134,
-            Self::Killed | Self::Limit { .. } => 137,
+            Self::Killed | Self::Linked { .. } | Self::Limit { .. } => 137,
             Self::Lost { .. } => 69,
             Self::Fault { .. } => 70,
         }

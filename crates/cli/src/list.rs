@@ -192,6 +192,7 @@ fn ended(outcome: &Outcome) -> String {
         Outcome::Exited { code } => format!("exited ({code})"),
         Outcome::Trapped { .. } => "trapped".to_owned(),
         Outcome::Killed => "killed".to_owned(),
+        Outcome::Linked { pid, .. } => format!("ended with {pid}"),
         Outcome::Limit { .. } => "ended by a limit".to_owned(),
         Outcome::Lost { node, .. } => format!("lost with {node}"),
         Outcome::Fault { .. } => "ended by a fault".to_owned(),
@@ -222,6 +223,7 @@ fn process_pairs(process: &ProcessDetail) -> Vec<(&'static str, String)> {
         pairs.extend(process.adapting.iter().flat_map(adapting));
         pairs.extend(process.durable.iter().map(|durable| ("durable", durably(durable))));
         pairs.extend(process.life.map(|life| ("life", life.to_string())));
+        pairs.extend(process.links.iter().map(|other| ("linked to", other.to_string())));
         pairs.push(("code", process.code.to_string()));
     }
     if let ProcessState::Ended { outcome: Outcome::Trapped { message, backtrace } } = &summary.state
@@ -441,6 +443,7 @@ mod tests {
                 bytes: Some(70_000),
                 error: None,
             }),
+            links: ["k3x9.1", "k3x9.2"].map(|pid| pid.parse().expect("an id")).to_vec(),
         };
         expect![[r#"
             process     k3x9.0
@@ -461,6 +464,8 @@ mod tests {
             decided     update for directory: costs 130 and not 170; of 60 messages and 4 moves
             durable     every 10.0 s; 68.4 KiB on disk, 2.5 s old
             life        2
+            linked to   k3x9.1
+                        k3x9.2
             code        0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b
             variable    LANG=C
                         A=b

@@ -466,6 +466,9 @@ fn say_how(pid: Option<Pid>, outcome: &Outcome) {
             format!("trapped: {message}{lines}")
         }
         Outcome::Killed => "was killed".to_owned(),
+        Outcome::Linked { pid, reason } => {
+            format!("ended with {pid}, to which it was linked: {reason}")
+        }
         Outcome::Limit { message } => format!("reached a limit: {message}"),
         Outcome::Lost { node, message } => format!("is lost with {node}: {message}"),
         Outcome::Fault { message } => format!("was ended by a mistake in Whimbrel: {message}"),

@@ -321,23 +321,14 @@ impl World {
         self.shared.send(self.pid, to, Order::Message, bytes)
     }
 
-    /// Has the end of a process put into the inbox as news when it comes, once; at once, if it has come. Watched twice
-    /// is watched once.
+    /// Has the node do something about another process, or about this one: [`Order::Watch`] to [`Order::Untrap`]. It is done
+    /// in order with what is sent.
     ///
     /// # Errors
     ///
     /// [`Unsent::Denied`] and [`Unsent::Full`], as for [`World::send`].
-    pub fn watch(&mut self, of: Pid) -> Result<(), Unsent> {
-        self.shared.send(self.pid, of, Order::Watch, &[])
-    }
-
-    /// Watches no longer. News that is in the inbox stays there.
-    ///
-    /// # Errors
-    ///
-    /// As for [`World::watch`].
-    pub fn unwatch(&mut self, of: Pid) -> Result<(), Unsent> {
-        self.shared.send(self.pid, of, Order::Unwatch, &[])
+    pub fn order(&mut self, order: Order, about: Pid) -> Result<(), Unsent> {
+        self.shared.send(self.pid, about, order, &[])
     }
 
     /// Asks for a name, or whose it is: [`Order::Register`] or [`Order::Whereis`]. `None` if there is no answer yet: the

@@ -79,6 +79,15 @@ pub enum Order {
     Register,
     /// Say whose name this is. The answer is [`crate::Process::answer`].
     Whereis,
+    /// Have each of the two end with the other, unless that ends well.
+    Link,
+    /// Do so no longer.
+    Unlink,
+    /// Put the end of a linked process into the inbox as news from now on, and do not end the process with it. It is about
+    /// the process itself.
+    Trap,
+    /// Do so no longer.
+    Untrap,
 }
 
 /// Why a question about a name has no process for an answer.

@@ -163,6 +163,31 @@ pub fn demonitor(of: Pid) -> Result<(), SendError> {
     sent(sys::demonitor(of))
 }
 
+/// Links this process to another: when one of the two ends otherwise than with code 0, the other ends, too, wherever it is;
+/// or receives [`What::Down`], if it traps ([`trap_exit`]). With a process that has ended or never was this one ends at
+/// once. Linked twice is linked once, from either side.
+///
+/// # Errors
+///
+/// [`SendError::Denied`] alone.
+pub fn link(to: Pid) -> Result<(), SendError> {
+    sent(sys::link(to))
+}
+
+/// Ends the link, for both. What the other does not know yet does not concern this process any more.
+///
+/// # Errors
+///
+/// [`SendError::Denied`] alone.
+pub fn unlink(from: Pid) -> Result<(), SendError> {
+    sent(sys::unlink(from))
+}
+
+/// Whether the end of a linked process is news to this one, [`What::Down`], instead of its own end. Not so at first.
+pub fn trap_exit(traps: bool) {
+    sys::trap_exit(traps);
+}
+
 /// Why a process does not get a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegisterError {

@@ -77,6 +77,18 @@ pub(crate) fn demonitor(of: Pid) -> Code {
     host::demonitor(of)
 }
 
+pub(crate) fn link(to: Pid) -> Code {
+    host::link(to)
+}
+
+pub(crate) fn unlink(from: Pid) -> Code {
+    host::unlink(from)
+}
+
+pub(crate) fn trap_exit(traps: bool) {
+    host::trap_exit(traps);
+}
+
 pub(crate) fn register(name: &str) -> Code {
     host::register(name.as_bytes())
 }
@@ -121,6 +133,9 @@ mod host {
             ) -> Code;
             pub(super) fn monitor(group: u64, index: u32) -> Code;
             pub(super) fn demonitor(group: u64, index: u32) -> Code;
+            pub(super) fn link(group: u64, index: u32) -> Code;
+            pub(super) fn unlink(group: u64, index: u32) -> Code;
+            pub(super) fn trap_exit(traps: u32) -> Code;
             pub(super) fn register(at: *const u8, length: usize) -> Code;
             pub(super) fn whereis(at: *const u8, length: usize, pid_at: *mut RawPid) -> Code;
             pub(super) fn receive(
@@ -164,6 +179,21 @@ mod host {
     pub(super) fn demonitor(of: Pid) -> Code {
         // SAFETY: no address is passed.
         unsafe { import::demonitor(of.group, of.index) }
+    }
+
+    pub(super) fn link(to: Pid) -> Code {
+        // SAFETY: no address is passed.
+        unsafe { import::link(to.group, to.index) }
+    }
+
+    pub(super) fn unlink(from: Pid) -> Code {
+        // SAFETY: no address is passed.
+        unsafe { import::unlink(from.group, from.index) }
+    }
+
+    pub(super) fn trap_exit(traps: bool) {
+        // SAFETY: no address is passed. There is no other answer than that it is done.
+        unsafe { import::trap_exit(u32::from(traps)) };
     }
 
     pub(super) fn register(name: &[u8]) -> Code {
@@ -232,6 +262,18 @@ mod host {
     }
 
     pub(super) fn demonitor(_: Pid) -> Code {
+        nobody()
+    }
+
+    pub(super) fn link(_: Pid) -> Code {
+        nobody()
+    }
+
+    pub(super) fn unlink(_: Pid) -> Code {
+        nobody()
+    }
+
+    pub(super) fn trap_exit(_: bool) {
         nobody()
     }
 

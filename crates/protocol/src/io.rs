@@ -130,6 +130,28 @@ pub enum Input {
         /// Whom.
         of: Pid,
     },
+    /// A guest links itself to another process: each ends with the other. Only what
+    /// [`Machine::may_watch`](crate::Machine::may_watch) allows.
+    Link {
+        /// Who asks for it.
+        pid: Pid,
+        /// To whom.
+        to: Pid,
+    },
+    /// A guest is linked no longer.
+    Unlink {
+        /// Who ends it.
+        pid: Pid,
+        /// To whom it was linked.
+        from: Pid,
+    },
+    /// Whether the end of a process that a guest is linked to is news to it, and not its own end.
+    Traps {
+        /// Whose wish it is.
+        pid: Pid,
+        /// Whether it is news.
+        traps: bool,
+    },
     /// A guest watches no longer.
     Unwatch {
         /// Who.
@@ -566,6 +588,9 @@ impl fmt::Display for Input {
             }
             Self::Watch { pid, of } => write!(f, "watch({pid} {of})"),
             Self::Unwatch { pid, of } => write!(f, "unwatch({pid} {of})"),
+            Self::Link { pid, to } => write!(f, "link({pid} {to})"),
+            Self::Unlink { pid, from } => write!(f, "unlink({pid} {from})"),
+            Self::Traps { pid, traps } => write!(f, "traps({pid} {traps})"),
             Self::Name { pid, name, register } => {
                 let what = if *register { "registers" } else { "asks for" };
                 write!(f, "name({pid} {what} {name:?})")

@@ -329,6 +329,9 @@ impl Machine {
             Input::Ended { pid, outcome } => self.ended(now, pid, outcome),
             Input::Send { pid, to, letter } => self.guest_sends(now, pid, to, letter),
             Input::Watch { pid, of } => self.guest_watches(now, pid, of),
+            Input::Link { pid, to } => self.guest_links(now, pid, to),
+            Input::Unlink { pid, from } => self.guest_unlinks(pid, from),
+            Input::Traps { pid, traps } => self.guest_traps(pid, traps),
             Input::Unwatch { pid, of } => self.guest_unwatches(pid, of),
             Input::Name { pid, name, register } => self.guest_names(now, pid, name, register),
             Input::Took { pid, from, letters, bytes } => {

@@ -4,7 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use wire::{
-    Generation, GroupId, Incarnation, Member, MemberStanding, News, NodeId, Peer, Pid,
+    Generation, GroupId, Incarnation, Member, MemberStanding, News, NodeId, Outcome, Peer, Pid,
     RegistryRefusal, Reply, Report, Request, Why,
 };
 
@@ -150,7 +150,7 @@ impl Machine {
     fn end_killed(&mut self) {
         let here = self.processes.keys().copied().filter(|pid| self.killed(*pid));
         for pid in here.collect::<Vec<_>>() {
-            self.doom(pid);
+            self.doom(pid, Outcome::Killed);
         }
         let coming = self.incoming.iter().filter(|(pid, incoming)| {
             // Once the commit is asked for, only the answer counts.
@@ -161,10 +161,11 @@ impl Machine {
         }
     }
 
-    /// Ends a process as soon as it is ours to end.
-    pub(crate) fn doom(&mut self, pid: Pid) {
+    /// Ends a process as soon as it is ours to end, so. What was the first to doom it counts.
+    pub(crate) fn doom(&mut self, pid: Pid, outcome: Outcome) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
-        let first = !core::mem::replace(&mut process.doomed, true);
+        let first = process.doomed.is_none();
+        process.doomed.get_or_insert(outcome);
         let runs = match process.phase {
             Phase::Running | Phase::Preparing(_) | Phase::Freezing(_) | Phase::Muted(_) => true,
             Phase::Offered(_) | Phase::Storing { .. } | Phase::Kept(_) | Phase::Ending => false,

@@ -128,7 +128,7 @@ impl Machine {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         if process.outbox.waits_for_home() && ended {
             // Its end was told in its last life.
-            self.doom(pid);
+            self.doom(pid, Outcome::Killed);
         }
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let room = process.outbox.acknowledge(offset);
@@ -146,6 +146,11 @@ impl Machine {
     pub(crate) fn ended(&mut self, now: Instant, pid: Pid, outcome: Outcome) {
         let holds = self.rules.keep(Rule::HoldEffects);
         let Some(process) = self.processes.get_mut(&pid) else { return };
+        // The driver only knows that it was to kill it.
+        let outcome = match (&process.doomed, outcome) {
+            (Some(doom), Outcome::Killed) => doom.clone(),
+            (_, outcome) => outcome,
+        };
         match &process.phase {
             Phase::Muted(_) if holds => process.ended = Some(outcome),
             Phase::Preparing(m) => {

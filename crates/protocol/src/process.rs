@@ -33,8 +33,8 @@ pub(crate) struct Process {
     pub(crate) ended: Option<Outcome>,
     /// Whether its end has been said to all whom it concerns, or is being said.
     pub(crate) told: bool,
-    /// It is to end as soon as it is ours to end.
-    pub(crate) doomed: bool,
+    /// It is to end as soon as it is ours to end, and so.
+    pub(crate) doomed: Option<Outcome>,
     pub(crate) killers: Vec<Wisher>,
     pub(crate) wake_at: Option<Instant>,
 }
@@ -151,7 +151,7 @@ impl Process {
             phase: Phase::Running,
             ended: None,
             told: false,
-            doomed: false,
+            doomed: None,
             killers: Vec::new(),
             wake_at: None,
         }

@@ -135,6 +135,10 @@ rules! {
     WatchersAreTold = "watchers-are-told",
     /// When something was declared lost, the registry is asked about all that are watched: they may have moved there.
     WatchedAreLookedFor = "watched-are-looked-for",
+    /// Of two linked processes each ends when it is told that the other has, unless that ended well or this one traps.
+    LinkedEndTogether = "linked-end-together",
+    /// The end of a link does not end one that was made when that was not known yet.
+    LaterLinkStands = "later-link-stands",
     /// A sender is told that the receiver has ended when that is down, after its last letter.
     ToldWhenDown = "told-when-down",
     /// The record says that a process has ended when its last letters are delivered.

@@ -178,7 +178,7 @@ impl Machine {
         if process.offer != offer || !matches!(process.phase, Phase::Freezing(_)) {
             return;
         }
-        if process.doomed {
+        if process.doomed.is_some() {
             return self.end_frozen(now, pid);
         }
         let epoch = process.epoch;
@@ -362,7 +362,7 @@ impl Machine {
         self.unask_swaps(pid);
         let Some(process) = self.processes.get_mut(&pid) else { return };
         process.epoch = epoch;
-        let (offer, wisher, doomed) = (process.offer, process.wisher(), process.doomed);
+        let (offer, wisher, doomed) = (process.offer, process.wisher(), process.doomed.is_some());
         if doomed {
             return self.end_frozen(now, pid);
         }
@@ -530,11 +530,13 @@ impl Machine {
 
     /// A process that is to end and is frozen here: it takes no further step.
     fn end_frozen(&mut self, now: Instant, pid: Pid) {
-        if let Some(wisher) = self.processes.get(&pid).and_then(|process| process.wisher()) {
-            self.report(now, wisher, Report::Ended(wire::Outcome::Killed));
+        let Some(process) = self.processes.get(&pid) else { return };
+        let outcome = process.doomed.clone().unwrap_or(wire::Outcome::Killed);
+        if let Some(wisher) = process.wisher() {
+            self.report(now, wisher, Report::Ended(outcome.clone()));
         }
         self.put(Output::Kill(pid));
-        self.finish(now, pid, wire::Outcome::Killed);
+        self.finish(now, pid, outcome);
     }
 
     /// Where a process is in its move, and by which offer.

@@ -12,8 +12,8 @@
 use alloc::vec;
 
 use wire::{
-    Blob, Epoch, Location, Message, Offer, Owner, Peer, Pid, Place, Refusal, Report, Request,
-    Section, Standing, Swap, SwapKind, Ticket, Why,
+    Blob, Epoch, Location, Message, Offer, Outcome, Owner, Peer, Pid, Place, Refusal, Report,
+    Request, Section, Standing, Swap, SwapKind, Ticket, Why,
 };
 
 use crate::asks::Purpose;
@@ -349,7 +349,7 @@ impl Machine {
             self.mail_goes_on(now, pid);
         }
         if self.killed(pid) {
-            self.doom(pid);
+            self.doom(pid, Outcome::Killed);
         }
     }
 

@@ -10,8 +10,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use wire::{
-    Errand, Grant, InTransit, Locate, Location, Message, NodeId, Owner, Peer, Pid, Reply, Report,
-    Request, Standing, Ticket, Why,
+    Errand, Grant, InTransit, Locate, Location, Message, NodeId, Outcome, Owner, Peer, Pid, Reply,
+    Report, Request, Standing, Ticket, Why,
 };
 
 use crate::asks::Purpose;
@@ -124,7 +124,7 @@ impl Machine {
                 self.pursue(now, ticket);
             }
             Wish::Store(pid) => match self.processes.get(&pid) {
-                Some(Process { phase: Phase::Running, doomed: false, outbox, .. })
+                Some(Process { phase: Phase::Running, doomed: None, outbox, .. })
                     if !outbox.waits_for_home() =>
                 {
                     self.errands.open.insert(ticket, Open::Here);
@@ -342,7 +342,7 @@ impl Machine {
             (Phase::Kept(_), _) => Taken::Elsewhere,
             (Phase::Ending, _) if !process.told => Taken::NotNow,
             (Phase::Ending, _) => {
-                let outcome = process.ended.clone().unwrap_or(wire::Outcome::Killed);
+                let outcome = process.ended.clone().unwrap_or(Outcome::Killed);
                 self.report(now, wisher, Report::Ended(outcome));
                 Taken::Yes
             }
@@ -355,7 +355,7 @@ impl Machine {
             // Its image may be on its way.
             (_, Errand::Locate(_)) => Taken::NotNow,
             (Phase::Running, Errand::Move(_))
-                if process.doomed || process.outbox.waits_for_home() =>
+                if process.doomed.is_some() || process.outbox.waits_for_home() =>
             {
                 Taken::NotNow
             }
@@ -373,7 +373,7 @@ impl Machine {
             (Phase::Offered(_) | Phase::Storing { .. }, Errand::Kill) => Taken::NotNow,
             (_, Errand::Kill) => {
                 process.killers.push(wisher);
-                self.doom(pid);
+                self.doom(pid, Outcome::Killed);
                 Taken::Yes
             }
         }

@@ -23,6 +23,9 @@ pub(crate) struct Truth {
     pub(crate) world: BTreeMap<Pid, u64>,
     /// What a guest had written when it ended.
     pub(crate) last_words: BTreeMap<Pid, Vec<u8>>,
+    /// Who has ever linked itself to whom, and who has ever ended that: pairs, the lesser first.
+    pub(crate) linked: BTreeSet<(Pid, Pid)>,
+    pub(crate) unlinked: BTreeSet<(Pid, Pid)>,
     /// How many letters it had sent to each.
     pub(crate) last_sent: BTreeMap<Pid, BTreeMap<Pid, u64>>,
     /// Letters that were noted as delivered: sender, receiver, life, number.
@@ -154,6 +157,7 @@ impl World {
         {
             self.fail(format!("the end of {pid} is told before its last words"));
         }
+        self.check_linked_end(pid, outcome);
         self.truth.ended.insert(pid, outcome.clone());
         // Who is lost with its node takes nobody.
         let lost = matches!(outcome, Outcome::Lost(_));

@@ -158,9 +158,13 @@ impl World {
                 self.ask_for_name(node, pid);
             }
             Output::Kill(pid) => match self.nodes[node].guests.get(&pid).map(|g| g.state) {
-                Some(GuestState::Frozen(_)) => self.guest_ends(node, pid),
+                Some(GuestState::Frozen(_)) => {
+                    self.may_take_others(pid);
+                    self.guest_ends(node, pid);
+                }
                 Some(GuestState::Running) => {
                     let outcome = Outcome::Killed;
+                    self.may_take_others(pid);
                     self.later(node, Input::Ended { pid, outcome }, LOCAL_MAX);
                 }
                 None => (),
@@ -184,7 +188,7 @@ impl World {
             Output::Inbox { pid, from, letter } => self.inbox(node, pid, from, &letter),
             Output::Down { pid, of, reason, watched } => {
                 self.correspondent_down(node, pid, of, reason);
-                self.news_of_end(node, pid, of, watched);
+                self.news_of_end(node, pid, of, reason, watched);
             }
             Output::Silent { pid, of, silent } => self.news_of_silence(node, pid, of, silent),
             Output::Named { pid, name, register, holder } => {
@@ -383,6 +387,9 @@ impl World {
         if self.rng.chance(4) {
             self.guest_asks(node, pid);
         }
+        if self.rng.chance(1) {
+            self.guest_links(node, pid);
+        }
         let Some(guest) = self.nodes[node].guests.get_mut(&pid) else { return };
         if guest.state != GuestState::Running || !self.lives(life) {
             return;
@@ -415,9 +422,11 @@ impl World {
             self.feed(node, Input::Wrote { pid, stream, bytes: Blob(bytes) });
         }
         if self.rng.below(1_000) < 2 && self.lives(life) {
+            let outcome = Outcome::Code([0, 3, 3][self.rng.below(3) as usize]);
             self.guest_ends(node, pid);
-            self.may_take_others(pid);
-            let outcome = Outcome::Code(3);
+            if outcome.is_failure() {
+                self.may_take_others(pid);
+            }
             return self.feed(node, Input::Ended { pid, outcome });
         }
         let after = Span::micros(20_000 + self.rng.below(400_000));

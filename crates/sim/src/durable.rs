@@ -76,7 +76,7 @@ impl World {
         *life += 1;
         // What its last life did since is not undone.
         let made = self.truth.world.get(&pid).copied().unwrap_or(0);
-        let Guest { watching, name, asks, .. } = guest;
-        Guest { life: *life, made, watching, name, asks, ..Guest::new() }
+        let Guest { watching, links, traps, name, asks, .. } = guest;
+        Guest { life: *life, made, watching, links, traps, name, asks, ..Guest::new() }
     }
 }

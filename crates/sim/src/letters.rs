@@ -123,7 +123,9 @@ impl World {
         let comparable = life == lives || guest.life == 1;
         let arrived = if life == lives { arrived } else { 0 };
         // Whoever begins to watch one that is down is told so again.
-        let again = guest.downs.insert(of, reason).is_some() && !guest.watching.contains(&of);
+        let again = guest.downs.insert(of, reason).is_some()
+            && !guest.watching.contains(&of)
+            && !guest.links.contains(&of);
         // What it had not sent out when it was killed in its file is gone with that.
         let left = matches!(reason, Reason::Lost(_)) || self.was_killed_in_its_file(of, reason);
         let last = self.truth.last_sent.get(&of).and_then(|sent| sent.get(&pid)).copied();
@@ -175,14 +177,24 @@ impl World {
     }
 
     /// The news of an end comes to those who watch, and to nobody else.
-    pub(crate) fn news_of_end(&mut self, node: usize, pid: Pid, of: Pid, watched: bool) {
+    pub(crate) fn news_of_end(
+        &mut self,
+        node: usize,
+        pid: Pid,
+        of: Pid,
+        reason: Reason,
+        watched: bool,
+    ) {
+        let (may, must) = self.end_of_linked(node, pid, of, reason);
         let Some(guest) = self.nodes[node].guests.get_mut(&pid) else { return };
         let watches = guest.watching.remove(&of);
-        match (watches, watched) {
-            (true, true) => self.marks.mark("news of an end"),
-            (false, false) => (),
-            (true, false) => self.fail(format!("{pid} watches {of}, and gets no news of its end")),
-            (false, true) => self.fail(format!("{pid} gets news of {of}, which it does not watch")),
+        match watched {
+            true if watches || may => self.marks.mark("news of an end"),
+            false if watches || must => {
+                self.fail(format!("{pid} watches {of}, and gets no news of its end"));
+            }
+            true => self.fail(format!("{pid} gets news of {of}, which it does not watch")),
+            false => (),
         }
     }
 
@@ -255,6 +267,9 @@ impl World {
         };
         if let Some(of) = guest.watching.iter().find(over) {
             return Some(format!("{pid} has had no news of the end of {of}, which it watches"));
+        }
+        if let Some(problem) = self.outlived(node, pid) {
+            return Some(problem);
         }
         let machine = self.nodes[node].machine.as_ref()?;
         let waits =

@@ -29,6 +29,7 @@ mod driver;
 mod durable;
 mod faults;
 mod letters;
+mod links;
 mod marks;
 mod meter;
 mod names;

@@ -110,6 +110,12 @@ pub(crate) struct Guest {
     pub(crate) downs: BTreeMap<Pid, Reason>,
     /// Whom it watches, and has had no news of since.
     pub(crate) watching: BTreeSet<Pid>,
+    /// To whom it has linked itself, and not ended that.
+    pub(crate) links: BTreeSet<Pid>,
+    /// Whether the end of such a one is news to it.
+    pub(crate) traps: bool,
+    /// With whom it has to end.
+    pub(crate) condemned: Option<Pid>,
     /// The name that it has.
     pub(crate) name: Option<String>,
     /// What it has asked, and waits for the answer of.
@@ -732,6 +738,9 @@ impl Guest {
             inbox: VecDeque::new(),
             downs: BTreeMap::new(),
             watching: BTreeSet::new(),
+            links: BTreeSet::new(),
+            traps: false,
+            condemned: None,
             name: None,
             asks: None,
             refused: BTreeSet::new(),

@@ -169,13 +169,13 @@ fn images_that_are_none() {
         "#]],
     );
     let mut newer = image.clone();
-    newer[8..10].copy_from_slice(&9_u16.to_le_bytes());
+    newer[8..10].copy_from_slice(&10_u16.to_le_bytes());
     thaw(
         "newer.image",
         &newer,
         expect![[r#"
         65
-          × Image of version 9, this program reads 8.
+          × Image of version 10, this program reads 9.
           help: thaw it with the release that wrote it, or a direct neighbour of it
     "#]],
     );

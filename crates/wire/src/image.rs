@@ -31,10 +31,10 @@ pub use summary::{Section, Summary};
 pub const MAGIC: [u8; 8] = *b"whimimg\n";
 
 /// The version that is written.
-pub const VERSION: u16 = 8;
+pub const VERSION: u16 = 9;
 
 /// The versions that are read.
-pub const VERSIONS: Versions = Versions { oldest: 8, newest: VERSION };
+pub const VERSIONS: Versions = Versions { oldest: 9, newest: VERSION };
 
 /// No record's content is longer. Frames and the like are cut into several.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;

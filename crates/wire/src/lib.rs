@@ -29,8 +29,8 @@ pub use ids::{
 };
 pub use ledger::{Acquaintance, Decision, Ledger, Left, WAYS};
 pub use mail::{
-    Address, Correspondent, Got, Grant, InTransit, LETTER_BYTES_MAX, Letters, Life, Locate, Mail,
-    PIECE_BYTES_MAX, Piece, Reason, Share, Undelivered, Via, letter_cost,
+    Address, Cause, Correspondent, Got, Grant, InTransit, LETTER_BYTES_MAX, Letters, Life, Locate,
+    Mail, PIECE_BYTES_MAX, Piece, Reason, Share, Undelivered, Via, letter_cost,
 };
 pub use message::{
     AskId, CHUNK_BYTES_MAX, Envelope, Errand, Message, Moved, Refusal, Report, Stream, Ticket, Why,

@@ -100,6 +100,11 @@ pub enum Piece {
     Letter(Share),
     /// The sender watches the receiver: it is told of its end, whether or not that has written to it.
     Watch,
+    /// The sender and the receiver are linked from now on.
+    Link,
+    /// They are not linked any more, as far as the sender knows: it has taken the receiver's pieces before this one, and
+    /// a later link of the receiver stands.
+    Unlink(u64),
     /// The sender has ended. Nothing follows.
     End(Reason),
 }
@@ -111,6 +116,10 @@ pub enum Undelivered {
     Letter(Share),
     /// The word that it watches: [`Piece::Watch`].
     Watch,
+    /// [`Piece::Link`].
+    Link,
+    /// [`Piece::Unlink`].
+    Unlink(u64),
 }
 
 /// An acknowledgement.
@@ -144,6 +153,28 @@ pub enum Reason {
     /// Its node went, and it with it.
     Lost(NodeId),
     /// There is no such process, or it ended so long ago that nobody knows how.
+    NoProcess,
+    /// It was linked to this one, which ended so.
+    Linked(Pid, Cause),
+}
+
+/// Why the first of a chain of linked processes ended, the others with it: a [`Reason`] other than
+/// [`Reason::Normal`], which takes nobody along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Cause {
+    /// [`Reason::Code`].
+    Code(u32),
+    /// [`Reason::Trap`].
+    Trap,
+    /// [`Reason::Killed`].
+    Killed,
+    /// [`Reason::Limit`].
+    Limit,
+    /// [`Reason::Restarted`].
+    Restarted,
+    /// [`Reason::Lost`].
+    Lost(NodeId),
+    /// [`Reason::NoProcess`].
     NoProcess,
 }
 
@@ -211,6 +242,8 @@ pub struct Letters {
     pub locate: Locate,
     /// Where letters wait while it moves.
     pub in_transit: InTransit,
+    /// Whether the end of a linked process is news to it, and does not end it.
+    pub traps: bool,
     /// Everyone it has had to do with.
     pub correspondents: Vec<Correspondent>,
     /// Where it has been and left word of where it went, as far as that matters.
@@ -248,6 +281,10 @@ pub struct Correspondent {
     pub silent: bool,
     /// Whether it watches, and is told of the end of this process.
     pub watcher: bool,
+    /// Whether the two are linked: each ends with the other.
+    pub linked: bool,
+    /// The number after that of the last [`Piece::Link`] to it; 0 if there was none.
+    pub link_said: u64,
     /// Why it is no more, if it is.
     pub down: Option<Reason>,
     /// How it wants to be written to, if not at its address.
@@ -288,7 +325,7 @@ impl Undelivered {
     pub fn pieces(&self) -> u64 {
         match self {
             Self::Letter(share) => share.pieces(),
-            Self::Watch => 1,
+            Self::Watch | Self::Link | Self::Unlink(_) => 1,
         }
     }
 
@@ -297,7 +334,7 @@ impl Undelivered {
     pub fn cost(&self) -> u64 {
         match self {
             Self::Letter(share) => letter_cost(share.len()),
-            Self::Watch => 0,
+            Self::Watch | Self::Link | Self::Unlink(_) => 0,
         }
     }
 }
@@ -381,6 +418,39 @@ impl From<&Outcome> for Reason {
             Outcome::Killed => Self::Killed,
             Outcome::Limit(_) => Self::Limit,
             Outcome::Lost(peer) => Self::Lost(peer.node),
+            Outcome::Linked(pid, cause) => Self::Linked(*pid, *cause),
+        }
+    }
+}
+
+impl Reason {
+    /// Why those end that were linked to one that ended so; `None` if they do not.
+    #[must_use]
+    pub fn cause(self) -> Option<Cause> {
+        Some(match self {
+            Self::Normal => return None,
+            Self::Code(code) => Cause::Code(code),
+            Self::Trap => Cause::Trap,
+            Self::Killed => Cause::Killed,
+            Self::Limit => Cause::Limit,
+            Self::Restarted => Cause::Restarted,
+            Self::Lost(node) => Cause::Lost(node),
+            Self::NoProcess => Cause::NoProcess,
+            Self::Linked(_, first) => first,
+        })
+    }
+}
+
+impl From<Cause> for Reason {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Code(code) => Self::Code(code),
+            Cause::Trap => Self::Trap,
+            Cause::Killed => Self::Killed,
+            Cause::Limit => Self::Limit,
+            Cause::Restarted => Self::Restarted,
+            Cause::Lost(node) => Self::Lost(node),
+            Cause::NoProcess => Self::NoProcess,
         }
     }
 }
@@ -419,6 +489,7 @@ impl fmt::Display for Reason {
             Self::Restarted => f.write_str("restarted"),
             Self::Lost(node) => write!(f, "lost({node})"),
             Self::NoProcess => f.write_str("noproc"),
+            Self::Linked(pid, cause) => write!(f, "linked({pid}, {})", Self::from(*cause)),
         }
     }
 }

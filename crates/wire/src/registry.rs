@@ -11,7 +11,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CodeHash, Epoch, GroupId, Incarnation, NodeId, Offer, Peer, Pid};
+use crate::{Cause, CodeHash, Epoch, GroupId, Incarnation, NodeId, Offer, Peer, Pid, Reason};
 
 /// Counts changes that members must deal with before something may be declared lost or over: a
 /// member gone, a group killed.
@@ -87,6 +87,8 @@ pub enum Outcome {
     Limit(String),
     /// Its node went, and it with it.
     Lost(Peer),
+    /// It was linked to this process, which did not end well.
+    Linked(Pid, Cause),
 }
 
 impl Outcome {
@@ -450,6 +452,7 @@ impl fmt::Display for Outcome {
             Self::Killed => f.write_str("killed"),
             Self::Limit(words) => write!(f, "limit: {words}"),
             Self::Lost(peer) => write!(f, "lost({peer})"),
+            Self::Linked(pid, cause) => write!(f, "linked({pid}, {})", Reason::from(*cause)),
         }
     }
 }

@@ -47,6 +47,14 @@ enum Code {
     Unfit = 9,
 }
 
+/// What can be asked for about another process.
+const ORDERS: [(&str, Order); 4] = [
+    ("monitor", Order::Watch),
+    ("demonitor", Order::Unwatch),
+    ("link", Order::Link),
+    ("unlink", Order::Unlink),
+];
+
 /// A process's id as the program sees it: group, index, zero.
 const PID_BYTES: u32 = 16;
 
@@ -80,13 +88,15 @@ pub(super) fn link<T: View>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
             answer(caller, |call| call.send(to, Buffer { at, len }, timeout))
         },
     )?;
-    linker.func_wrap(MODULE, "monitor", |caller: Caller<'_, T>, group: u64, index: u32| {
-        let of = Pid { group: GroupId(group), index };
-        answer(caller, |call| call.monitor(of, World::watch))
-    })?;
-    linker.func_wrap(MODULE, "demonitor", |caller: Caller<'_, T>, group: u64, index: u32| {
-        let of = Pid { group: GroupId(group), index };
-        answer(caller, |call| call.monitor(of, World::unwatch))
+    for (name, order) in ORDERS {
+        linker.func_wrap(MODULE, name, move |caller: Caller<'_, T>, group: u64, index: u32| {
+            let about = Pid { group: GroupId(group), index };
+            answer(caller, |call| call.order(order, about))
+        })?;
+    }
+    linker.func_wrap(MODULE, "trap_exit", |caller: Caller<'_, T>, traps: u32| {
+        let order = if traps == 0 { Order::Untrap } else { Order::Trap };
+        answer(caller, |call| call.order(order, call.world.pid()))
     })?;
     linker.func_wrap(MODULE, "register", |caller: Caller<'_, T>, at: u32, len: u32| {
         answer(caller, |call| call.register(Buffer { at, len }))
@@ -200,14 +210,10 @@ impl Call<'_> {
         }
     }
 
-    fn monitor(
-        &mut self,
-        of: Pid,
-        order: impl FnOnce(&mut World, Pid) -> Result<(), Unsent>,
-    ) -> Done<Code> {
-        match order(self.world, of) {
+    fn order(&mut self, order: Order, about: Pid) -> Done<Code> {
+        match self.world.order(order, about) {
             Ok(()) => Ok(Code::Done),
-            Err(Unsent::Full) => Err(Fault::Block(Wait::SendRoom(of, 0, None))),
+            Err(Unsent::Full) => Err(Fault::Block(Wait::SendRoom(about, 0, None))),
             Err(_) => Ok(Code::Denied),
         }
     }
@@ -270,8 +276,8 @@ impl Call<'_> {
         }
     }
 
-    /// A write to a file of `/whimbrel`. To one that stands for a process it is a message, or whether it is watched; to
-    /// others a name. Says what the file is then, and how much was written.
+    /// A write to a file of `/whimbrel`. To one that stands for a process it is a message, or whether it is watched
+    /// or linked; to others a name, or whether ends are news. Says what the file is then, and how much was written.
     pub(super) fn write_place(
         &mut self,
         file: PlaceFile,
@@ -290,11 +296,18 @@ impl Call<'_> {
         let length = bytes.len();
         let (to, done) = match file {
             PlaceFile::Send(to) => (to, self.world.send(to, bytes)),
-            PlaceFile::Monitor(of) => match bytes.trim_ascii() {
-                b"1" => (of, self.world.watch(of)),
-                b"0" => (of, self.world.unwatch(of)),
-                _ => return Err(Errno::Invalid.into()),
-            },
+            PlaceFile::Monitor(_) | PlaceFile::Link(_) | PlaceFile::TrapExit => {
+                let (about, on, off) = match file {
+                    PlaceFile::Monitor(of) => (of, Order::Watch, Order::Unwatch),
+                    PlaceFile::Link(to) => (to, Order::Link, Order::Unlink),
+                    _ => (self.world.pid(), Order::Trap, Order::Untrap),
+                };
+                match bytes.trim_ascii() {
+                    b"1" => (about, self.world.order(on, about)),
+                    b"0" => (about, self.world.order(off, about)),
+                    _ => return Err(Errno::Invalid.into()),
+                }
+            }
             PlaceFile::Register | PlaceFile::Whereis(_) => {
                 let order = match file {
                     PlaceFile::Register => Order::Register,

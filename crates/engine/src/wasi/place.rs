@@ -9,6 +9,8 @@
 //! | `inbox` | its messages; a read gives one, or the rest of one, and waits if there is none |
 //! | `send/PID` | what is written there in one write is sent to that process, as one message |
 //! | `monitor/PID` | `1`, written there, watches that process: its end comes to the inbox. `0` ends the watch |
+//! | `link/PID` | `1`, written there, links the two: each ends with the other. `0` ends the link |
+//! | `trap_exit` | `1`, written there, makes the end of a linked process news instead. `0` does not |
 //! | `register` | a name, written there, is the process's from then on |
 //! | `whereis` | when a name was written there, the id of the process that has it |
 //!
@@ -36,6 +38,7 @@ pub(super) const INODE: u64 = 1;
 pub(super) enum PlaceDir {
     Send,
     Monitor,
+    Link,
 }
 
 /// One of the files.
@@ -51,6 +54,8 @@ pub(super) enum PlaceFile {
     Register,
     /// Whose the name is that was written there last.
     Whereis(Option<Pid>),
+    Link(Pid),
+    TrapExit,
 }
 
 /// What a path in the directory names.
@@ -64,12 +69,13 @@ pub(super) enum Named {
 }
 
 impl PlaceDir {
-    const ALL: [Self; 2] = [Self::Send, Self::Monitor];
+    const ALL: [Self; 3] = [Self::Send, Self::Monitor, Self::Link];
 
     fn name(self) -> &'static str {
         match self {
             Self::Send => "send",
             Self::Monitor => "monitor",
+            Self::Link => "link",
         }
     }
 
@@ -78,6 +84,7 @@ impl PlaceDir {
         match self {
             Self::Send => 2,
             Self::Monitor => 16,
+            Self::Link => 17,
         }
     }
 
@@ -85,13 +92,14 @@ impl PlaceDir {
         match self {
             Self::Send => PlaceFile::Send(pid),
             Self::Monitor => PlaceFile::Monitor(pid),
+            Self::Link => PlaceFile::Link(pid),
         }
     }
 }
 
 impl PlaceFile {
     /// Those that are in the directory itself.
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Own,
         Self::Node,
         Self::Epoch,
@@ -99,6 +107,7 @@ impl PlaceFile {
         Self::Inbox,
         Self::Register,
         Self::Whereis(None),
+        Self::TrapExit,
     ];
 
     fn name(self) -> &'static str {
@@ -110,6 +119,8 @@ impl PlaceFile {
             Self::Inbox => "inbox",
             Self::Send(_) => PlaceDir::Send.name(),
             Self::Monitor(_) => PlaceDir::Monitor.name(),
+            Self::Link(_) => PlaceDir::Link.name(),
+            Self::TrapExit => "trap_exit",
             Self::Register => "register",
             Self::Whereis(_) => "whereis",
         }
@@ -120,6 +131,7 @@ impl PlaceFile {
             // Beyond all others, and another for each.
             Self::Send(pid) => of_process(pid) | 1 << 63,
             Self::Monitor(pid) => of_process(pid) & !(1 << 63) | 1 << 62,
+            Self::Link(pid) => of_process(pid) & !(3 << 62) | 1 << 61,
             _ => {
                 3 + Self::ALL.into_iter().take_while(|file| file.name() != self.name()).count()
                     as u64
@@ -133,17 +145,17 @@ impl PlaceFile {
 
     /// Whether it has no positions.
     pub(super) fn is_pipe(self) -> bool {
-        matches!(self, Self::Inbox | Self::Register) || self.is_of_a_process()
+        matches!(self, Self::Inbox | Self::Register | Self::TrapExit) || self.is_of_a_process()
     }
 
     /// Whether it is one of the files that there are for each process, to write to.
     fn is_of_a_process(self) -> bool {
-        matches!(self, Self::Send(_) | Self::Monitor(_))
+        matches!(self, Self::Send(_) | Self::Monitor(_) | Self::Link(_))
     }
 
     /// Whether it is written to and holds nothing.
     pub(super) fn is_written(self) -> bool {
-        matches!(self, Self::Register) || self.is_of_a_process()
+        matches!(self, Self::Register | Self::TrapExit) || self.is_of_a_process()
     }
 
     pub(super) fn text(self, world: &World) -> String {
@@ -157,8 +169,8 @@ impl PlaceFile {
                 members.map(|pid| format!("{pid}\n")).collect()
             }
             Self::Whereis(Some(pid)) => format!("{pid}\n"),
-            Self::Inbox | Self::Register | Self::Send(_) | Self::Monitor(_) => String::new(),
-            Self::Whereis(None) => String::new(),
+            Self::Inbox | Self::Register | Self::TrapExit | Self::Whereis(None) => String::new(),
+            Self::Send(_) | Self::Monitor(_) | Self::Link(_) => String::new(),
         }
     }
 }

@@ -329,6 +329,7 @@ fn detail(driver: &mut Driver, summary: ProcessSummary) -> ProcessDetail {
         last_move: driver.last_moves.get(&pid).cloned(),
         life: driver.machine.life(pid),
         durable: durable(driver, pid),
+        links: driver.machine.links(pid).collect(),
         summary,
     }
 }
@@ -374,6 +375,9 @@ pub(crate) fn outcome_of(outcome: &wire::Outcome, name: &impl Fn(NodeId) -> Stri
         }
         wire::Outcome::Killed => Outcome::Killed,
         wire::Outcome::Limit(message) => Outcome::Limit { message: message.clone() },
+        wire::Outcome::Linked(pid, cause) => {
+            Outcome::Linked { pid: *pid, reason: wire::Reason::from(*cause).to_string() }
+        }
         wire::Outcome::Lost(peer) => Outcome::Lost {
             node: name(peer.node),
             message: format!("it was on {peer} when that went"),

@@ -32,8 +32,13 @@ impl Driver {
         guest.process.carry(|message| {
             let may = match message.order {
                 Order::Message => machine.may_send(pid, message.to, message.bytes.len()),
-                Order::Watch => machine.may_watch(pid, message.to),
-                Order::Unwatch | Order::Register | Order::Whereis => MaySend::Yes,
+                Order::Watch | Order::Link => machine.may_watch(pid, message.to),
+                Order::Unwatch
+                | Order::Unlink
+                | Order::Trap
+                | Order::Untrap
+                | Order::Register
+                | Order::Whereis => MaySend::Yes,
             };
             match may {
                 MaySend::Yes => {
@@ -149,6 +154,9 @@ fn ordered(pid: Pid, message: &Outgoing) -> Input {
         Order::Message => Input::Send { pid, to, letter: message.bytes.clone() },
         Order::Watch => Input::Watch { pid, of: to },
         Order::Unwatch => Input::Unwatch { pid, of: to },
+        Order::Link => Input::Link { pid, to },
+        Order::Unlink => Input::Unlink { pid, from: to },
+        Order::Trap | Order::Untrap => Input::Traps { pid, traps: message.order == Order::Trap },
         Order::Register | Order::Whereis => {
             let name = String::from_utf8_lossy(&message.bytes).into_owned();
             Input::Name { pid, name, register: message.order == Order::Register }

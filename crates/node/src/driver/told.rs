@@ -294,6 +294,8 @@ fn of_mail(mail: &Mail, relayed: bool) -> Told {
     let word = match (mail.pieces.last(), relayed) {
         (Some(Piece::End(_)), _) => "end",
         (Some(Piece::Watch), _) => "watch",
+        (Some(Piece::Link), _) => "link",
+        (Some(Piece::Unlink(_)), _) => "unlink",
         (_, true) => "relay",
         (_, false) => "mail",
     };

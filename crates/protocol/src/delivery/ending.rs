@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use wire::{Life, Message, Outcome, Peer, Pid, Reason};
 
-use super::{AGE_MAX, TOMBS_MAX};
+use super::{AGE_MAX, Bond, TOMBS_MAX};
 use crate::process::Phase;
 use crate::{Instant, Machine, Output, Rule};
 
@@ -25,7 +25,8 @@ impl Machine {
             if pair.down.is_some() {
                 continue;
             }
-            let hears = pair.out.next != 0 || (pair.watcher && told);
+            let concerned = pair.watcher || pair.linked;
+            let hears = pair.out.next != 0 || (concerned && told);
             if hears && pair.closed.is_none() {
                 pair.out.end(reason);
             }
@@ -115,18 +116,30 @@ impl Machine {
         if pair.down.is_some() {
             return;
         }
-        let watched = core::mem::take(&mut pair.watched);
+        let bond = pair.bond();
+        (pair.watched, pair.linked) = (false, false);
         pair.closed = Some(reason);
         pair.down = Some(reason);
         pair.over_since = Some(now);
         process.delivery.unacknowledged -= pair.out.clear();
         process.delivery.drop_early(other);
-        if !matches!(process.phase, Phase::Ending) {
-            self.put(Output::Down { pid, of: other, reason, watched });
-            self.put(Output::SendRoom(pid));
-        }
+        self.tell_down(pid, other, reason, bond);
         self.port_heard(now, pid, other);
         self.bury(now, pid);
+    }
+
+    /// A guest is told of an end, and ends with it if the two were linked.
+    pub(super) fn tell_down(&mut self, pid: Pid, of: Pid, reason: Reason, bond: Bond) {
+        let Some(process) = self.processes.get(&pid) else { return };
+        if matches!(process.phase, Phase::Ending) {
+            return;
+        }
+        let watched = bond.watched || (bond.linked && process.delivery.traps);
+        self.put(Output::Down { pid, of, reason, watched });
+        self.put(Output::SendRoom(pid));
+        if bond.linked {
+            self.ends_with(pid, of, reason);
+        }
     }
 
     /// Whether an ended process has nothing more to say to others.

@@ -7,7 +7,7 @@
 use wire::{Address, Life, Mail, Pid, Reason};
 
 use crate::process::Phase;
-use crate::{Instant, Machine, Output, Rule};
+use crate::{Instant, Machine, Rule};
 
 impl Machine {
     /// Whether a letter, or what is said with one, is between the lives that there are now. Whoever hears here of a new
@@ -55,12 +55,8 @@ impl Machine {
 
     fn starts_over(&mut self, pid: Pid, other: Pid, life: Life) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
-        let watched = process.delivery.start_over(other, life);
-        if !matches!(process.phase, Phase::Ending) {
-            let reason = Reason::Restarted;
-            self.put(Output::Down { pid, of: other, reason, watched });
-            self.put(Output::SendRoom(pid));
-        }
+        let bond = process.delivery.start_over(other, life).unwrap_or_default();
+        self.tell_down(pid, other, Reason::Restarted, bond);
         self.port_starts_over(pid, other);
     }
 }

@@ -21,6 +21,7 @@
 //! - `transit`: letters that come while a process is on its way.
 //! - `ending`: how a process's end is told, after its last letter.
 //! - `watch`: who is told of ends that it has nothing else to do with.
+//! - `link`: who ends with whom.
 //!
 //! While a process is muted nothing that it sends or has taken may be seen, and it takes nothing;
 //! early letters are held. Between two processes of one node a letter goes into the inbox directly.
@@ -28,6 +29,7 @@
 mod adaptive;
 pub mod cost;
 mod ending;
+mod link;
 mod lives;
 mod locate;
 mod pair;
@@ -46,7 +48,7 @@ use wire::{
 };
 
 pub(crate) use adaptive::Books;
-pub(crate) use pair::Pair;
+pub(crate) use pair::{Bond, Pair};
 pub(crate) use seek::Seek;
 
 use crate::process::{Phase, Process};
@@ -87,6 +89,8 @@ pub(crate) struct Delivery {
     pub(crate) grant: Grant,
     pub(crate) locate: Locate,
     pub(crate) in_transit: InTransit,
+    /// Whether the end of a linked process is news, and not its own end.
+    pub(crate) traps: bool,
     pub(crate) pairs: BTreeMap<Pid, Pair>,
     /// What letters cost that are not acknowledged.
     unacknowledged: u64,
@@ -163,6 +167,7 @@ impl Default for Delivery {
             grant: Grant::Own,
             locate: Locate::default(),
             in_transit: InTransit::default(),
+            traps: false,
             pairs: BTreeMap::new(),
             unacknowledged: 0,
             inbox: 0,
@@ -183,12 +188,12 @@ impl Delivery {
     /// What an image brought.
     pub(crate) fn restored(letters: Letters) -> Self {
         let (life, grant, locate) = (letters.life, letters.grant, letters.locate);
-        let in_transit = letters.in_transit;
+        let (in_transit, traps) = (letters.in_transit, letters.traps);
         let books = letters.ledger.filter(|_| locate == Locate::Adaptive).map(Books::restored);
         let mut trail = letters.trail;
         trail.truncate(locate::TRAIL_MAX);
         let mut delivery =
-            Self { life, grant, locate, in_transit, books, trail, ..Self::default() };
+            Self { life, grant, locate, in_transit, traps, books, trail, ..Self::default() };
         for correspondent in letters.correspondents.into_iter().take(CORRESPONDENTS_MAX) {
             let pid = correspondent.pid;
             let pair = Pair::restored(correspondent);
@@ -199,31 +204,39 @@ impl Delivery {
         delivery
     }
 
-    /// As another life: nothing is under way between it and anyone. It watches whom it watched.
+    /// As another life: nothing is under way between it and anyone. It watches whom it watched, and is linked to whom it
+    /// was.
     pub(crate) fn begin_anew(&mut self, life: Life) {
-        let watched: Vec<Pid> =
-            self.pairs.iter().filter(|(_, pair)| pair.watched).map(|(pid, _)| *pid).collect();
+        let pairs = core::mem::take(&mut self.pairs);
         let (grant, locate, in_transit) = (self.grant.clone(), self.locate, self.in_transit);
         let (trail, books) = (core::mem::take(&mut self.trail), self.books.take());
-        *self = Self { life, grant, locate, in_transit, trail, books, ..Self::default() };
-        for pid in watched {
-            let mut pair = Pair { watched: true, ..Pair::default() };
-            pair.out.watch();
-            self.pairs.insert(pid, pair);
+        let traps = self.traps;
+        *self = Self { life, grant, locate, in_transit, traps, trail, books, ..Self::default() };
+        for (pid, last) in pairs {
+            let mut pair = Pair::default();
+            if last.watched {
+                pair.watch();
+            }
+            if last.linked {
+                pair.link();
+            }
+            if last.watched || last.linked {
+                self.pairs.insert(pid, pair);
+            }
         }
     }
 
     /// A correspondent began another life. What was kept for the last one goes with it, and what is in the inbox stays.
-    /// True if that one was watched.
-    fn start_over(&mut self, other: Pid, life: Life) -> bool {
+    /// What it had been.
+    fn start_over(&mut self, other: Pid, life: Life) -> Option<Bond> {
         self.drop_early(other);
         self.turned.retain(|turned| *turned != other);
-        let Some(pair) = self.pairs.get_mut(&other) else { return false };
+        let pair = self.pairs.get_mut(&other)?;
         self.unacknowledged -= pair.out.clear();
-        let (inbox, at, dirty, watched) = (pair.from.inbox, pair.at, pair.dirty, pair.watched);
+        let (inbox, at, dirty, bond) = (pair.from.inbox, pair.at, pair.dirty, pair.bond());
         let from = pair::In { life, inbox, ..Default::default() };
         *pair = Pair { at, from, dirty, ..Pair::default() };
-        watched
+        Some(bond)
     }
 
     /// What travels in the image.
@@ -233,8 +246,8 @@ impl Delivery {
             pairs.map(|(pid, pair)| pair.correspondent(*pid)).collect();
         let (life, grant, locate) = (self.life, self.grant.clone(), self.locate);
         let (trail, ledger) = (self.trail.clone(), self.books.as_ref().map(Books::ledger));
-        let in_transit = self.in_transit;
-        Letters { life, grant, locate, in_transit, correspondents, trail, ledger }
+        let (in_transit, traps) = (self.in_transit, self.traps);
+        Letters { life, grant, locate, in_transit, traps, correspondents, trail, ledger }
     }
 
     /// How letters find it now.

@@ -38,6 +38,10 @@ pub(crate) struct Pair {
     pub(crate) silent: bool,
     /// Whether it watches, and is told of our end.
     pub(crate) watcher: bool,
+    /// Whether the two are linked.
+    pub(crate) linked: bool,
+    /// The number after that of our last word of that; 0 if there was none.
+    pub(crate) link_said: u64,
     /// How it wants to be written to, if not at its address.
     pub(crate) via: Option<Via>,
     /// It is on its way, and nothing more is sent until it is heard of.
@@ -76,6 +80,8 @@ struct Sent {
 enum What {
     Letter(Share),
     Watch,
+    Link,
+    Unlink(u64),
     End(Reason),
 }
 
@@ -123,7 +129,7 @@ impl Sent {
     fn pieces(&self) -> u64 {
         match &self.what {
             What::Letter(share) => share.pieces(),
-            What::Watch | What::End(_) => 1,
+            What::Watch | What::Link | What::Unlink(_) | What::End(_) => 1,
         }
     }
 
@@ -134,7 +140,7 @@ impl Sent {
     fn cost(&self) -> u64 {
         match &self.what {
             What::Letter(share) => letter_cost(share.len()),
-            What::Watch | What::End(_) => 0,
+            What::Watch | What::Link | What::Unlink(_) | What::End(_) => 0,
         }
     }
 
@@ -143,6 +149,8 @@ impl Sent {
         let share = match &self.what {
             What::Letter(share) => share,
             What::Watch => return Piece::Watch,
+            What::Link => return Piece::Link,
+            What::Unlink(taken) => return Piece::Unlink(*taken),
             What::End(reason) => return Piece::End(*reason),
         };
         let start = (number - self.first) as usize * PIECE_BYTES_MAX;
@@ -175,6 +183,14 @@ impl Out {
 
     pub(crate) fn watch(&mut self) {
         self.append(What::Watch);
+    }
+
+    pub(crate) fn link(&mut self) {
+        self.append(What::Link);
+    }
+
+    pub(crate) fn unlink(&mut self, taken: u64) {
+        self.append(What::Unlink(taken));
     }
 
     pub(crate) fn end(&mut self, reason: Reason) {
@@ -266,7 +282,35 @@ impl In {
     }
 }
 
+/// What a process has to do with another beside letters.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bond {
+    pub(crate) watched: bool,
+    pub(crate) linked: bool,
+}
+
 impl Pair {
+    pub(crate) fn bond(&self) -> Bond {
+        Bond { watched: self.watched, linked: self.linked }
+    }
+
+    /// Watches, if word of that can still go there.
+    pub(crate) fn watch(&mut self) {
+        self.watched = true;
+        if self.closed.is_none() {
+            self.out.watch();
+        }
+    }
+
+    /// Is linked, as [`Self::watch`].
+    pub(crate) fn link(&mut self) {
+        self.linked = true;
+        if self.closed.is_none() {
+            self.out.link();
+            self.link_said = self.out.next;
+        }
+    }
+
     /// The other is there, unless something newer is known.
     pub(crate) fn heard_at(&mut self, at: Address) {
         if newer(self.at, at) {
@@ -281,6 +325,8 @@ impl Pair {
             match undelivered {
                 Undelivered::Letter(share) => out.push(share),
                 Undelivered::Watch => out.watch(),
+                Undelivered::Link => out.link(),
+                Undelivered::Unlink(taken) => out.unlink(taken),
             }
         }
         out.spent = of.spent;
@@ -289,14 +335,30 @@ impl Pair {
         let (life, next, taken, inbox) = (of.life, of.next, of.taken, of.inbox);
         let from = In { life, next, taken, inbox, ..In::default() };
         let (watched, silent, watcher) = (of.watched, of.silent, of.watcher);
+        let (linked, link_said) = (of.linked, of.link_said);
         let (at, closed, down, via) = (of.at, of.down, of.down, of.via);
-        Self { at, out, from, closed, down, watched, silent, watcher, via, ..Self::default() }
+        Self {
+            at,
+            out,
+            from,
+            closed,
+            down,
+            watched,
+            silent,
+            watcher,
+            linked,
+            link_said,
+            via,
+            ..Self::default()
+        }
     }
 
     pub(crate) fn correspondent(&self, pid: Pid) -> Correspondent {
         let undelivered = self.out.letters.iter().filter_map(|sent| match &sent.what {
             What::Letter(share) => Some(Undelivered::Letter(share.clone())),
             What::Watch => Some(Undelivered::Watch),
+            What::Link => Some(Undelivered::Link),
+            What::Unlink(taken) => Some(Undelivered::Unlink(*taken)),
             // One that has ended does not travel.
             What::End(_) => None,
         });
@@ -314,6 +376,8 @@ impl Pair {
             watched: self.watched,
             silent: self.silent,
             watcher: self.watcher,
+            linked: self.linked,
+            link_said: self.link_said,
             down: self.down,
             via: self.via,
         }
@@ -323,6 +387,6 @@ impl Pair {
 pub(crate) fn piece_bytes(piece: &Piece) -> usize {
     match piece {
         Piece::Part(share) | Piece::Letter(share) => share.len(),
-        Piece::Watch | Piece::End(_) => 0,
+        Piece::Watch | Piece::Link | Piece::Unlink(_) | Piece::End(_) => 0,
     }
 }

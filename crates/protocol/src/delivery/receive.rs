@@ -181,6 +181,8 @@ impl Machine {
                         pair.watcher = true;
                     }
                 }
+                Piece::Link => self.linked_by(pid, from),
+                Piece::Unlink(taken) => self.unlinked_by(pid, from, taken),
                 Piece::End(reason) => self.correspondent_down(now, pid, from, reason),
             }
         }
@@ -332,7 +334,7 @@ impl super::Delivery {
     fn take(&mut self, other: Pid, piece: Piece, pieces: u64, taken: &mut Vec<Taken>) {
         let cost = match &piece {
             Piece::Letter(share) | Piece::Part(share) => letter_cost(share.len()),
-            Piece::Watch | Piece::End(_) => 0,
+            Piece::Watch | Piece::Link | Piece::Unlink(_) | Piece::End(_) => 0,
         };
         let room = cost == 0 || self.has_room(cost);
         let Some(pair) = self.pairs.get_mut(&other) else { return };
@@ -386,7 +388,9 @@ impl In {
                     }
                     return Some((Piece::Letter(Share::from(bytes)), pieces));
                 }
-                Piece::Watch | Piece::End(_) => return Some((piece.clone(), pieces)),
+                Piece::Watch | Piece::Link | Piece::Unlink(_) | Piece::End(_) => {
+                    return Some((piece.clone(), pieces));
+                }
             }
         }
         None

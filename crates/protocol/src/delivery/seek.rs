@@ -150,7 +150,7 @@ impl Machine {
 
     /// One that is watched may have begun anew, and know nothing of its watchers: its answer says in which life it is.
     fn ask_whether_the_same(&mut self, pid: Pid, other: Pid) {
-        if let Some(pair) = self.pair_of(pid, other).filter(|pair| pair.watched) {
+        if let Some(pair) = self.pair_of(pid, other).filter(|pair| pair.watched || pair.linked) {
             (pair.unsure, pair.out.ask) = (true, true);
             self.soil(pid, other);
         }
@@ -192,7 +192,7 @@ impl Machine {
         for (pid, process) in processes {
             for (other, pair) in &process.delivery.pairs {
                 let gone = pair.at.is_some_and(|at| is_lost(at.peer));
-                let gone = gone || (pair.watched && looks);
+                let gone = gone || ((pair.watched || pair.linked) && looks);
                 match self.processes.contains_key(other) {
                     _ if !gone || pair.down.is_some() => (),
                     true => here.push((*pid, *other)),

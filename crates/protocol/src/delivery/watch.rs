@@ -38,11 +38,8 @@ impl Machine {
         if let Some(reason) = pair.down {
             return self.put(Output::Down { pid, of, reason, watched: true });
         }
-        pair.watched = true;
-        if pair.closed.is_none() {
-            pair.out.watch();
-            self.soil(pid, of);
-        }
+        pair.watch();
+        self.soil(pid, of);
     }
 
     /// A guest watches another no longer. That may still say its end, which is then no news.

@@ -312,10 +312,10 @@ mod tests {
     #[test]
     fn an_unknown_version_is_named() {
         let mut image = image();
-        image[8] = 9;
+        image[8] = 10;
         let refused = read(&image, 64).expect_err("unknown");
-        assert_eq!(refused, ImageError::Version(9));
+        assert_eq!(refused, ImageError::Version(10));
         let words = alloc::string::ToString::to_string(&refused);
-        assert_eq!(words, "image of version 9, this program reads 8");
+        assert_eq!(words, "image of version 10, this program reads 9");
     }
 }
