@@ -39,6 +39,18 @@ impl World {
             self.marks.mark("a link");
             self.feed(node, Input::Traps { pid, traps });
             self.feed(node, Input::Link { pid, to: of });
+            self.changes_its_mind(of, pid);
+        }
+    }
+
+    /// The other links the two as well, before it can know, and thinks better of it.
+    fn changes_its_mind(&mut self, pid: Pid, of: Pid) {
+        let [node] = self.running(pid)[..] else { return };
+        let may = |machine: &protocol::Machine| machine.may_watch(pid, of) == MaySend::Yes;
+        if self.nodes[node].machine.as_ref().is_some_and(may) && self.rng.chance(40) {
+            self.truth.unlinked.insert(both(pid, of));
+            self.feed(node, Input::Link { pid, to: of });
+            self.feed(node, Input::Unlink { pid, from: of });
         }
     }
 

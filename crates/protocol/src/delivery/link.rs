@@ -76,8 +76,12 @@ impl Machine {
     pub(super) fn ends_with(&mut self, pid: Pid, of: Pid, reason: Reason) {
         let Some(cause) = reason.cause() else { return };
         let Some(process) = self.processes.get(&pid) else { return };
-        let ends =
-            matches!(process.phase, Phase::Running | Phase::Preparing(_) | Phase::Freezing(_));
+        let ends = match process.phase {
+            Phase::Running | Phase::Preparing(_) | Phase::Freezing(_) => true,
+            // It has linked itself to one that it knew to be down; its end is seen when it is released.
+            Phase::Muted(_) => true,
+            Phase::Offered(_) | Phase::Storing { .. } | Phase::Kept(_) | Phase::Ending => false,
+        };
         if ends && !process.delivery.traps && self.rules.keep(Rule::LinkedEndTogether) {
             self.doom(pid, Outcome::Linked(of, cause));
         }
