@@ -15,6 +15,8 @@ pub(crate) enum Purpose {
     Renew,
     Block,
     Swap(Pid, SwapKind),
+    /// All commits of a gathering.
+    Together(u64),
     /// Whether the process is its source's to give.
     Check(Pid, Offer),
     /// Whether a process whose image is on this node's disk is still here by its record.
@@ -131,6 +133,14 @@ impl Machine {
                 let Request::Swap(swap) = request else { return };
                 self.not_swapped(now, pid, swap, location);
             }
+            (Purpose::Together(id), Reply::SwappedAll(places)) => {
+                let Request::SwapAll(swaps) = request else { return };
+                self.committed_all(now, id, swaps, &places);
+            }
+            (Purpose::Together(id), Reply::NotSwappedAll(because)) => {
+                let Request::SwapAll(swaps) = request else { return };
+                self.not_committed_all(now, id, &swaps, &because);
+            }
             (Purpose::Check(pid, offer), Reply::Locations(found)) => {
                 self.checked(now, pid, offer, &found);
             }
@@ -150,6 +160,7 @@ impl Machine {
             // An answer that does not fit its question is no answer.
             (Purpose::Block | Purpose::Swap(..) | Purpose::Check(..) | Purpose::Claim(_), _) => (),
             (Purpose::Kept(_) | Purpose::Errand(_) | Purpose::Logs, _) => (),
+            (Purpose::Together(_), _) => (),
         }
     }
 }

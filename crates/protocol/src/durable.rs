@@ -18,7 +18,7 @@ use wire::{Location, Owner, Pid, Request};
 
 use crate::asks::Purpose;
 use crate::machine::Timer;
-use crate::process::{From, Incoming, Stage};
+use crate::process::{From, Incoming, Stage, With};
 use crate::{Instant, Machine, Output, Rule, Span};
 
 /// An image is not written more often than this.
@@ -30,7 +30,8 @@ impl Machine {
         for section in core::mem::take(&mut self.config.stored) {
             let (pid, offer) = (section.pid, section.offer);
             let stage = Stage::Claimed(section);
-            self.incoming.insert(pid, Incoming { offer, from: From::Disk, stage, wake_at: None });
+            let (from, with) = (From::Disk, With::Alone);
+            self.incoming.insert(pid, Incoming { offer, from, stage, with, wake_at: None });
         }
     }
 

@@ -3,6 +3,7 @@
 //! The crate's documentation has the table of which output is answered by which input.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 use wire::{
@@ -130,6 +131,8 @@ pub enum Input {
         /// Whom.
         of: Pid,
     },
+    /// All of these processes are to come here, or none; each wish ends in a report of its own.
+    Gather(Vec<(Ticket, Pid)>),
     /// A guest links itself to another process: each ends with the other. Only what
     /// [`Machine::may_watch`](crate::Machine::may_watch) allows.
     Link {
@@ -588,6 +591,11 @@ impl fmt::Display for Input {
             }
             Self::Watch { pid, of } => write!(f, "watch({pid} {of})"),
             Self::Unwatch { pid, of } => write!(f, "unwatch({pid} {of})"),
+            Self::Gather(all) => {
+                f.write_str("gather(")?;
+                all.iter().try_for_each(|(ticket, pid)| write!(f, "{pid} #{} ", ticket.0))?;
+                f.write_str(")")
+            }
             Self::Link { pid, to } => write!(f, "link({pid} {to})"),
             Self::Unlink { pid, from } => write!(f, "unlink({pid} {from})"),
             Self::Traps { pid, traps } => write!(f, "traps({pid} {traps})"),

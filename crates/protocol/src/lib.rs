@@ -75,6 +75,7 @@ mod asks;
 pub mod balance;
 mod delivery;
 mod durable;
+mod gather;
 mod io;
 mod machine;
 mod members;
@@ -95,6 +96,7 @@ mod traced;
 mod wishes;
 
 pub use delivery::{MaySend, Unsendable, cost};
+pub use gather::TOGETHER_MAX;
 pub use io::{Input, Output, Step, Unnamed, Wish};
 pub use machine::{Condition, Config, Machine, Status, Waits};
 pub use registry::{BLOCK_GROUPS, LEASE, Registry};

@@ -15,6 +15,7 @@ use wire::{
 
 use crate::asks::Asks;
 use crate::delivery::Post;
+use crate::gather::Gatherings;
 use crate::output::Log;
 use crate::port::Port;
 use crate::process::{Floor, Goal, Incoming, Phase, Process, Stage};
@@ -50,6 +51,7 @@ pub struct Machine {
     local: VecDeque<Message>,
     timers: BTreeSet<(Instant, Timer)>,
     pub(crate) asks: Asks,
+    pub(crate) gatherings: Gatherings,
     /// `None` until the registry has answered the first word.
     pub(crate) news: Option<News>,
     /// Who wants to hear of the next answer.
@@ -162,6 +164,7 @@ impl Machine {
             local: VecDeque::new(),
             timers: BTreeSet::new(),
             asks: Asks::default(),
+            gatherings: Gatherings::default(),
             news: None,
             news_wished: Vec::new(),
             heard: None,
@@ -329,6 +332,7 @@ impl Machine {
             Input::Ended { pid, outcome } => self.ended(now, pid, outcome),
             Input::Send { pid, to, letter } => self.guest_sends(now, pid, to, letter),
             Input::Watch { pid, of } => self.guest_watches(now, pid, of),
+            Input::Gather(wanted) => self.gather(now, wanted),
             Input::Link { pid, to } => self.guest_links(now, pid, to),
             Input::Unlink { pid, from } => self.guest_unlinks(pid, from),
             Input::Traps { pid, traps } => self.guest_traps(pid, traps),
@@ -462,6 +466,7 @@ impl Machine {
     /// Ends a wish of this node.
     pub(crate) fn report_here(&mut self, ticket: Ticket, report: Report) {
         self.errands.forget(ticket);
+        self.gathered_one(self.now, ticket, &report);
         self.outputs.push_back(Output::Report(ticket, report));
     }
 

@@ -111,7 +111,18 @@ pub(crate) struct Incoming {
     /// A node, or a file with the wish to thaw it.
     pub(crate) from: From,
     pub(crate) stage: Stage,
+    pub(crate) with: With,
     pub(crate) wake_at: Option<Instant>,
+}
+
+/// With whom a process comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum With {
+    Alone,
+    /// With those of a gathering of this number: all or none.
+    Others(u64),
+    /// It was to come with others, which cannot; its source, or the registry, says what becomes of it.
+    Apart,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use wire::{
     RegistryRefusal, Reply, Request, Standing, Swap, SwapKind, TokenHash, Write,
 };
 
+use crate::gather::TOGETHER_MAX;
 use crate::{Instant, Rule, Rules, Span};
 
 /// A member that has not been heard of for this long is silent.
@@ -202,6 +203,7 @@ impl Registry {
             Request::Renew { seen, handled } => self.renew(now, from, seen, handled),
             Request::Block => self.block(from),
             Request::Swap(swap) => self.swap(from, swap),
+            Request::SwapAll(swaps) => self.swap_all(from, &swaps),
             Request::Ended { pid, epoch } => self.end(now, from, pid, epoch),
             Request::Locate(mut pids) => {
                 pids.truncate(LOCATE_MAX);
@@ -359,10 +361,48 @@ impl Registry {
         if !swap_is_due(from, &swap, self.rules) {
             return Reply::Refused(RegistryRefusal::Unknown);
         }
+        match self.judge(&swap) {
+            Judged::Said => Reply::Swapped(swap.pid, swap.result()),
+            Judged::No(location) => Reply::NotSwapped(swap.pid, location),
+            Judged::Due => {
+                self.put_place(swap.pid, swap.result());
+                Reply::Swapped(swap.pid, swap.result())
+            }
+        }
+    }
+
+    /// Either all of these, or none.
+    fn swap_all(&mut self, from: Peer, swaps: &[Swap]) -> Reply {
+        let due =
+            |swap: &Swap| swap.kind == SwapKind::Commit && swap_is_due(from, swap, self.rules);
+        let mut pids: Vec<Pid> = swaps.iter().map(|swap| swap.pid).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        if TOGETHER_MAX < swaps.len() || pids.len() < swaps.len() || !swaps.iter().all(due) {
+            return Reply::Refused(RegistryRefusal::Unknown);
+        }
+        let judged: Vec<Judged> = swaps.iter().map(|swap| self.judge(swap)).collect();
+        let against = swaps.iter().zip(&judged).filter_map(|(swap, judged)| match judged {
+            Judged::No(location) => Some((swap.pid, *location)),
+            Judged::Said | Judged::Due => None,
+        });
+        let against: Vec<_> = against.collect();
+        if !against.is_empty() && self.rules.keep(Rule::AllOrNone) {
+            return Reply::NotSwappedAll(against);
+        }
+        for (swap, judged) in swaps.iter().zip(&judged) {
+            if let Judged::Due = judged {
+                self.put_place(swap.pid, swap.result());
+            }
+        }
+        Reply::SwappedAll(swaps.iter().map(|swap| (swap.pid, swap.result())).collect())
+    }
+
+    fn judge(&self, swap: &Swap) -> Judged {
         let location = self.locate(swap.pid);
         let place = location.place;
         if place == swap.result() && self.rules.keep(Rule::AlreadyCounts) {
-            return Reply::Swapped(swap.pid, place);
+            return Judged::Said;
         }
         let expected = (place.owner, place.epoch) == (swap.owner, swap.epoch);
         let allowed = match (swap.kind, location.standing) {
@@ -378,11 +418,7 @@ impl Registry {
             }
             _ => true,
         };
-        if !expected || !allowed {
-            return Reply::NotSwapped(swap.pid, location);
-        }
-        self.put_place(swap.pid, swap.result());
-        Reply::Swapped(swap.pid, swap.result())
+        if expected && allowed { Judged::Due } else { Judged::No(location) }
     }
 
     fn end(&mut self, now: Instant, from: Peer, pid: Pid, epoch: Epoch) -> Reply {
@@ -643,6 +679,16 @@ fn fits(name: &str) -> bool {
 }
 
 /// Whether it is this asker's to ask for this swap.
+/// What becomes of a change of a record.
+enum Judged {
+    /// The record says so already.
+    Said,
+    /// It may be made.
+    Due,
+    /// It may not: this is what the record says.
+    No(Location),
+}
+
 fn swap_is_due(from: Peer, swap: &Swap, rules: Rules) -> bool {
     let me = Owner::Node(from);
     match swap.kind {

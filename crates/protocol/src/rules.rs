@@ -139,6 +139,10 @@ rules! {
     LinkedEndTogether = "linked-end-together",
     /// The end of a link does not end one that was made when that was not known yet.
     LaterLinkStands = "later-link-stands",
+    /// Of several records that are to change together all do, or none.
+    AllOrNone = "all-or-none",
+    /// What is staged and cannot come with others is kept until its source has given up, or is committed if that is gone.
+    ApartIsKept = "apart-is-kept",
     /// A sender is told that the receiver has ended when that is down, after its last letter.
     ToldWhenDown = "told-when-down",
     /// The record says that a process has ended when its last letters are delivered.

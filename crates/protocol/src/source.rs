@@ -113,9 +113,9 @@ impl Machine {
         }
     }
 
-    /// The target has heard, and gets ready.
+    /// The target has heard, and gets ready; or holds the image, and waits for others that come with it.
     pub(crate) fn preparing(&mut self, now: Instant, from: Peer, pid: Pid, offer: Offer) {
-        if let Some((Phase::Preparing(m), o)) = self.phase(pid)
+        if let Some((Phase::Preparing(m) | Phase::Offered(m), o)) = self.phase(pid)
             && (m.target, o) == (from, offer)
         {
             m.heard = now;
@@ -143,7 +143,15 @@ impl Machine {
         if let Some((Phase::Preparing(m), o)) = self.phase(pid)
             && (m.target, o) == (from, offer)
         {
-            self.stay(now, pid, Why::Target(from.node, reason));
+            return self.stay(now, pid, Why::Target(from.node, reason));
+        }
+        // It holds the image, and does not ask for it. Should this node go before the record says that the move is given
+        // up, it will: so nothing but the record counts.
+        if let Some((Phase::Offered(m), o)) = self.phase(pid)
+            && (m.target, o) == (from, offer)
+        {
+            m.trouble.get_or_insert(Why::Target(from.node, reason));
+            self.ask_to_give_up(now, pid);
         }
     }
 
@@ -263,7 +271,7 @@ impl Machine {
         let by_answer = self.rules.keep(Rule::GiveUpByAnswer);
         let Some((Phase::Offered(m), offer)) = self.phase(pid) else { return };
         let (target, cancelled) = (m.target, m.cancelled);
-        let late = m.transferred.is_some_and(|at| SETTLE_PATIENCE < now - at);
+        let late = m.transferred.is_some_and(|at| SETTLE_PATIENCE < now - at.max(m.heard));
         if self.gone(target) {
             self.trouble(pid, Why::TargetGone(target));
             return self.ask_to_give_up(now, pid);

@@ -18,7 +18,7 @@ use wire::{
 
 use crate::asks::Purpose;
 use crate::machine::Timer;
-use crate::process::{Floor, From, Incoming, Muted, Phase, Process, Stage};
+use crate::process::{Floor, From, Incoming, Muted, Phase, Process, Stage, With};
 use crate::{Instant, Machine, Output, Rule, Span, Step};
 
 /// A target whose registry does not answer within this refuses: it could not commit.
@@ -60,7 +60,9 @@ impl Machine {
         }
         let stage = Stage::Checking { ready: false, found: None };
         let from_node = From::Node(from);
-        self.incoming.insert(pid, Incoming { offer, from: from_node, stage, wake_at: None });
+        let with = self.comes_with(pid);
+        let coming = Incoming { offer, from: from_node, stage, with, wake_at: None };
+        self.incoming.insert(pid, coming);
         self.wake_incoming_at(pid, now + REGISTRY_PATIENCE);
         self.put(Output::Prepare { from, pid, offer, needs });
         self.ask(now, Purpose::Check(pid, offer), Request::Locate(vec![pid]));
@@ -74,6 +76,9 @@ impl Machine {
         }
         if self.draining {
             return Some(Refusal::Draining);
+        }
+        if self.is_left_by_others(pid) {
+            return Some(Refusal::Apart);
         }
         if let Some(process) = self.processes.get(&pid) {
             // It comes back before we know that it had left for good. Find out.
@@ -136,7 +141,7 @@ impl Machine {
     pub(crate) fn room_found(&mut self, now: Instant, pid: Pid, offer: Offer) {
         let Some(Stage::Checking { ready, .. }) = self.stage(pid, offer) else { return };
         *ready = true;
-        self.reserve(now, pid, offer);
+        self.reserve(now, pid);
     }
 
     pub(crate) fn checked(
@@ -158,13 +163,16 @@ impl Machine {
         match &mut incoming.stage {
             Stage::Checking { found, .. } if owned => {
                 *found = Some(place.epoch);
-                self.reserve(now, pid, offer);
+                self.reserve(now, pid);
             }
             Stage::Receiving { epoch } => {
                 // The source has given it up, and we never heard.
                 if !owned || *epoch != place.epoch {
                     self.drop_incoming(pid);
                 }
+            }
+            Stage::Staged(_) if incoming.with == With::Apart => {
+                self.checked_apart(now, pid, locations[0].1);
             }
             Stage::Reserved { .. } | Stage::Staged(_) | Stage::Claimed(_) => (),
             Stage::Checking { .. } => {
@@ -175,12 +183,20 @@ impl Machine {
     }
 
     /// Tells the source, once the driver has room and the registry has answered.
-    fn reserve(&mut self, now: Instant, pid: Pid, offer: Offer) {
+    fn reserve(&mut self, now: Instant, pid: Pid) {
+        match self.incoming.get(&pid).map(|incoming| incoming.with) {
+            Some(With::Others(id)) => self.reserve_all(now, id),
+            _ => self.reserve_one(now, pid),
+        }
+    }
+
+    pub(crate) fn reserve_one(&mut self, now: Instant, pid: Pid) {
         let Some(incoming) = self.incoming.get_mut(&pid) else { return };
         let Stage::Checking { ready: true, found: Some(epoch), .. } = incoming.stage else {
             return;
         };
         let From::Node(from) = incoming.from else { return };
+        let offer = incoming.offer;
         incoming.stage = Stage::Reserved { epoch };
         self.wake_incoming_at(pid, now + RESERVED);
         self.send(from, Message::Prepared { pid, offer, epoch });
@@ -204,7 +220,7 @@ impl Machine {
         incoming.wake_at = None;
         let offer = incoming.offer;
         if let Stage::Staged(_) = incoming.stage {
-            return self.ask_to_commit(now, pid);
+            return self.wake_staged(now, pid);
         }
         let From::Node(from) = incoming.from else { return };
         let gone = self.gone(from);
@@ -254,6 +270,9 @@ impl Machine {
         self.raise_floor(now, pid, offer);
         self.stage_section(section);
         self.step(pid, Step::Staged);
+        if let Some(With::Others(id)) = self.incoming.get(&pid).map(|incoming| incoming.with) {
+            return self.commit_all(now, id);
+        }
         self.ask_to_commit(now, pid);
         self.step(pid, Step::CommitAsked);
     }
@@ -265,22 +284,18 @@ impl Machine {
     }
 
     pub(crate) fn ask_to_commit(&mut self, now: Instant, pid: Pid) {
-        let Some(incoming) = self.incoming.get(&pid) else { return };
-        let Stage::Staged(section) = &incoming.stage else { return };
-        let kind = match (incoming.from, section.owner) {
-            (From::Disk, _) => SwapKind::Restart,
-            (_, Owner::File) => SwapKind::Thaw,
-            (_, Owner::Node(_) | Owner::Nobody | Owner::Killed) => SwapKind::Commit,
-        };
-        let (owner, epoch, offer) = (section.owner, section.epoch, section.offer);
-        let to = Owner::Node(self.config.me);
-        self.ask_swap(now, Swap { pid, kind, owner, epoch, to, offer });
+        if let Some(swap) = self.commit_of(pid) {
+            self.ask_swap(now, swap);
+        }
     }
 
     pub(crate) fn stage_failed(&mut self, pid: Pid, offer: Offer) {
         if let Some(Stage::Reserved { .. } | Stage::Receiving { .. }) = self.stage(pid, offer) {
             // The driver holds nothing, so there is nothing to discard.
-            self.incoming.remove(&pid);
+            let incoming = self.incoming.remove(&pid);
+            if let Some(Incoming { with: With::Others(id), .. }) = incoming {
+                self.come_apart(self.now, id);
+            }
         }
     }
 
@@ -291,6 +306,10 @@ impl Machine {
         if let Some(incoming) = self.incoming.get(&pid) {
             let asked = matches!(incoming.stage, Stage::Staged(_));
             if asked && self.rules.keep(Rule::AskedIsBound) {
+                // Or it waits for others: they go on without it, and the registry says what becomes of it.
+                if let With::Others(id) = incoming.with {
+                    self.come_apart(now, id);
+                }
                 return;
             }
             // What is on the disk here was never offered.
@@ -361,18 +380,7 @@ impl Machine {
         }
         // The file is there before the record names it. Until the record is past what was expected,
         // a repetition of the question may still find a yes.
-        let place = location.place;
-        let past =
-            swap.epoch < place.epoch || (swap.epoch == place.epoch && swap.owner != place.owner);
-        let final_word = match location.standing {
-            // Nobody is left who could write the file into the record.
-            Standing::Gone if swap.kind == SwapKind::Thaw => true,
-            // What was found a moment ago has changed: somebody else took it.
-            _ if swap.kind == SwapKind::Restart => true,
-            Standing::Lost | Standing::Unknown => true,
-            _ => past || self.killed(pid),
-        };
-        if !final_word && self.rules.keep(Rule::NoIsPast) {
+        if !self.is_final_no(&swap, location) && self.rules.keep(Rule::NoIsPast) {
             let at = self.later(now);
             return self.wake_incoming_at(pid, at);
         }
@@ -381,6 +389,21 @@ impl Machine {
             self.report_here(ticket, Report::AlreadyThawed);
         }
         self.drop_incoming(pid);
+    }
+
+    /// Whether what the registry says means that it will never say yes.
+    pub(crate) fn is_final_no(&self, swap: &Swap, location: Location) -> bool {
+        let place = location.place;
+        let past =
+            swap.epoch < place.epoch || (swap.epoch == place.epoch && swap.owner != place.owner);
+        match location.standing {
+            // Nobody is left who could write the file into the record.
+            Standing::Gone if swap.kind == SwapKind::Thaw => true,
+            // What was found a moment ago has changed: somebody else took it.
+            _ if swap.kind == SwapKind::Restart => true,
+            Standing::Lost | Standing::Unknown => true,
+            _ => past || self.killed(swap.pid),
+        }
     }
 
     fn say_settled(&mut self, now: Instant, pid: Pid) {
@@ -479,7 +502,8 @@ impl Machine {
         let owner = section.owner;
         let stage = Stage::Staged(section);
         let from = From::File(ticket);
-        self.incoming.insert(pid, Incoming { offer, from, stage, wake_at: None });
+        let with = With::Alone;
+        self.incoming.insert(pid, Incoming { offer, from, stage, with, wake_at: None });
         self.ask_to_commit(now, pid);
         if !self.rules.keep(Rule::ThawBySwap) {
             let to = Owner::Node(self.config.me);
@@ -497,6 +521,9 @@ impl Machine {
             self.unask(&Purpose::Swap(pid, SwapKind::Restart));
             self.unask(&Purpose::Claim(pid));
             self.put(Output::Discard(pid, incoming.offer));
+            if let With::Others(id) = incoming.with {
+                self.come_apart(self.now, id);
+            }
         }
     }
 
@@ -504,7 +531,7 @@ impl Machine {
         self.incoming.get_mut(&pid).filter(|i| i.offer == offer).map(|i| &mut i.stage)
     }
 
-    fn wake_incoming_at(&mut self, pid: Pid, at: Instant) {
+    pub(crate) fn wake_incoming_at(&mut self, pid: Pid, at: Instant) {
         if let Some(incoming) = self.incoming.get_mut(&pid) {
             incoming.wake_at = Some(at);
             self.arm(at, Timer::Incoming(pid));

@@ -551,6 +551,7 @@ impl World {
                 let ticket = self.wish(node, Wish::Errand(pid, wire::Errand::Move(id(to))));
                 self.truth.about.insert(ticket, pid);
             }
+            WishFor::Gather(to) => self.gather(*to, pid),
             WishFor::Locate => {
                 let locate = self.some_strategy();
                 let ticket = self.wish(node, Wish::Errand(pid, wire::Errand::Locate(locate)));

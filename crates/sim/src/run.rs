@@ -82,7 +82,8 @@ fn plan(world: &mut World, rng: &mut Rng, size: usize) {
     for _ in 0..20 + rng.below(28) {
         let at = Instant::ZERO + Span::millis(1_000 + rng.below(22_000));
         let wish = Box::new(match rng.below(100) {
-            0..68 => WishFor::Move(some_node(rng)),
+            0..60 => WishFor::Move(some_node(rng)),
+            60..68 => WishFor::Gather(some_node(rng)),
             68..74 => WishFor::Locate,
             74..84 => WishFor::Spawn,
             84..87 => WishFor::Kill,

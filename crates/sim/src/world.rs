@@ -217,6 +217,8 @@ pub(crate) enum Event {
 pub(crate) enum WishFor {
     Spawn,
     Move(usize),
+    /// It and a few others are to go there together, or none.
+    Gather(usize),
     Locate,
     Kill,
     KillGroup,
@@ -388,9 +390,22 @@ impl World {
         let Some(registry) = &mut self.registry else { return };
         let committing = match &request {
             Request::Swap(swap) if swap.kind == SwapKind::Commit => Some(swap.pid),
+            Request::SwapAll(swaps) => swaps.first().map(|swap| swap.pid),
             _ => None,
         };
+        let together = match &request {
+            Request::SwapAll(swaps) => swaps.clone(),
+            _ => Vec::new(),
+        };
         let (reply, writes) = registry.apply(self.now, from, request);
+        let some = !together.is_empty() && !writes.is_empty();
+        let all = together.iter().all(|swap| registry.locate(swap.pid).place == swap.result());
+        match (some, all) {
+            (true, true) => self.marks.mark("all moved together"),
+            (true, false) => return self.fail(format!("only some move together: {together:?}")),
+            (false, _) if !together.is_empty() => self.marks.mark("none moved together"),
+            (false, _) => (),
+        }
         let incarnation = self.nodes[0].incarnation;
         if !matches!(reply, Reply::News(_)) {
             self.tell(|| format!("registry to {from}: {reply}"));
@@ -664,6 +679,26 @@ impl World {
         ticket
     }
 
+    /// Some processes are to go to a node together, or none.
+    pub(crate) fn gather(&mut self, to: usize, first: Pid) {
+        let mut pids = vec![first];
+        for _ in 0..=self.rng.below(3) {
+            let other = self.rng.below(self.truth.born.len() as u64) as usize;
+            pids.push(self.truth.born[other]);
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        let life = self.life(to);
+        let mut wanted = Vec::new();
+        for pid in pids {
+            let ticket = self.next_ticket();
+            self.truth.tickets.insert(ticket, (life, 0));
+            self.truth.about.insert(ticket, pid);
+            wanted.push((ticket, pid));
+        }
+        self.feed(to, Input::Gather(wanted));
+    }
+
     pub(crate) fn lives(&self, (node, incarnation): Life) -> bool {
         let node = &self.nodes[node];
         node.machine.is_some() && node.incarnation == incarnation
@@ -775,9 +810,17 @@ fn is_of_a_move(message: &Message) -> bool {
         Message::Prepared { .. } | Message::Refused { .. } => true,
         Message::Offer { .. } | Message::Settled { .. } | Message::Forgotten { .. } => true,
         Message::Cancel { .. } | Message::Dropped { .. } => true,
-        Message::Ask { request, .. } => matches!(request, Request::Swap(_)),
+        Message::Ask { request, .. } => {
+            matches!(request, Request::Swap(_) | Request::SwapAll(_))
+        }
         Message::Answer { reply, .. } => {
-            matches!(reply, Reply::Swapped(..) | Reply::NotSwapped(..))
+            matches!(
+                reply,
+                Reply::Swapped(..)
+                    | Reply::NotSwapped(..)
+                    | Reply::SwappedAll(_)
+                    | Reply::NotSwappedAll(_)
+            )
         }
         _ => false,
     }

@@ -291,6 +291,8 @@ pub enum Refusal {
     Draining,
     /// The driver's own reason, in words: space, limits, directories, code.
     Unfit(String),
+    /// It was to come with others, and one of them cannot.
+    Apart,
 }
 
 /// How a wish about a process ended. Each ticket gets exactly one.
@@ -494,6 +496,7 @@ impl fmt::Display for Refusal {
             Self::Killed => f.write_str("the group has been killed"),
             Self::Draining => f.write_str("it is being drained"),
             Self::Unfit(words) => f.write_str(words),
+            Self::Apart => f.write_str("another of those that were to move with it could not"),
         }
     }
 }

@@ -172,6 +172,8 @@ pub enum Request {
     HasCode(CodeHash),
     /// Who has this code?
     WhoHasCode(CodeHash),
+    /// Change all of these location records, or none: commits of different processes, at most 1,000.
+    SwapAll(Vec<Swap>),
 }
 
 /// One compare-and-swap: from (`owner`, `epoch`) to (`to`, `epoch + 1`, `offer`).
@@ -235,6 +237,10 @@ pub enum Reply {
     Code(Vec<Peer>),
     /// No.
     Refused(RegistryRefusal),
+    /// All records say what was asked for.
+    SwappedAll(Vec<(Pid, Place)>),
+    /// None was changed, because these say otherwise.
+    NotSwappedAll(Vec<(Pid, Location)>),
 }
 
 /// Why the registry refuses.
