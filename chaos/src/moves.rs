@@ -152,7 +152,7 @@ async fn ask(run: &Run, asked: usize, pid: Pid, to: &str) -> Result<bool, Error>
         match event {
             MoveEvent::Moved(report) => return Ok(report.from != report.to),
             MoveEvent::Failed { error } => return Err(error),
-            MoveEvent::Progress(_) => {}
+            MoveEvent::Progress(_) | MoveEvent::MovedTogether { .. } => {}
         }
     }
     Err(Error::new(ErrorCode::NodeUnavailable, "the story broke off"))

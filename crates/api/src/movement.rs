@@ -20,6 +20,11 @@ pub enum MoveEvent {
     Progress(Progress),
     /// The last line: it runs there.
     Moved(MoveReport),
+    /// The last line: all processes of a group run there.
+    MovedTogether {
+        /// Each, less those that had ended.
+        reports: Vec<MoveReport>,
+    },
     /// The last line: it does not; the error says where it is.
     Failed {
         /// Why.

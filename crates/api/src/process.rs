@@ -48,6 +48,8 @@ pub enum Step {
     Transfer,
     /// Processes leave a node; counted.
     Leave,
+    /// Processes that move together arrive; counted.
+    Gather,
 }
 
 /// A process to start.
@@ -244,6 +246,7 @@ pub enum Outcome {
     /// It was linked to a process that did not end well.
     Linked {
         /// That one.
+        #[serde(with = "text")]
         pid: Pid,
         /// How the first of the chain of linked processes ended: `trap`, `code(1)`, …
         reason: String,
@@ -399,7 +402,7 @@ pub struct ProcessDetail {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub durable: Option<Durable>,
     /// To whom it is linked: each ends with the other.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "text::list")]
     pub links: Vec<Pid>,
 }
 

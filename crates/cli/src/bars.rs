@@ -69,6 +69,7 @@ fn bar(progress: &Progress) -> ProgressBar {
     let (what, counts) = match progress.step {
         Step::Compile => ("compiling", "{pos}/{len} functions"),
         Step::Fetch => ("fetching", "{binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}"),
+        Step::Gather => ("gathering", "{pos}/{len} processes {elapsed}"),
         Step::Leave => ("moving", "{pos}/{len} processes {elapsed}"),
         Step::Transfer => ("moving", "{binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}"),
     };

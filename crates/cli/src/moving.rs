@@ -16,7 +16,7 @@ use crate::{Client, say};
 pub(crate) async fn move_process(at: &Choice, word: Move) -> Result<u8, Error> {
     let mut bars = Bars::new();
     let client = at.daemon()?;
-    let report = move_to(&client, &word.process, word.to, |event| {
+    let reports = move_to(&client, &word.process, word.to, |event| {
         if let MoveEvent::Progress(progress) = event {
             bars.update(progress);
         }
@@ -24,26 +24,30 @@ pub(crate) async fn move_process(at: &Choice, word: Move) -> Result<u8, Error> {
     .await?;
     bars.clear();
     match word.printing.format {
-        Format::Json => say::json(&report),
-        Format::Table => say::out(&line(&report)),
+        Format::Json => match &reports[..] {
+            [report] => say::json(report),
+            reports => say::json(&reports),
+        },
+        Format::Table => reports.iter().for_each(|report| say::out(&line(report))),
     }
     Ok(0)
 }
 
-/// Moves a process, and shows each event of it to `seen`.
+/// Moves a process, or all of a group, and shows each event of it to `seen`.
 async fn move_to(
     client: &Client,
     process: &str,
     to: String,
     mut seen: impl FnMut(&MoveEvent),
-) -> Result<MoveReport, Error> {
+) -> Result<Vec<MoveReport>, Error> {
     let path = route::MOVE.fill(&[process]);
     let mut events = client.events(route::MOVE, &path, &MoveRequest { to }).await?;
     while let Some(event) = events.next().await? {
         seen(&event);
         match event {
             MoveEvent::Progress(_) => {}
-            MoveEvent::Moved(report) => return Ok(report),
+            MoveEvent::Moved(report) => return Ok(vec![report]),
+            MoveEvent::MovedTogether { reports } => return Ok(reports),
             MoveEvent::Failed { error } => return Err(error),
         }
     }

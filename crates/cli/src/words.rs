@@ -259,10 +259,11 @@ pub struct Logs {
 #[command(after_help = "\
 Examples:
   whimbrel move k3x9.0 --to osprey
-  whimbrel move web --to osprey -o json")]
+  whimbrel move web --to osprey -o json
+  whimbrel move k3x9 --to osprey         all processes of the group, or none")]
 pub struct Move {
-    /// An id, the beginning of one, or a name
-    #[arg(value_name = "PID")]
+    /// An id, the beginning of one, or a name; or a group, whose processes move together or not at all
+    #[arg(value_name = "PID|GROUP")]
     pub process: String,
     /// Where to
     #[arg(long, value_name = "NODE")]

@@ -52,6 +52,7 @@ async fn move_watched(
             event = events.next::<MoveEvent>() => match event.expect("a last line") {
                 MoveEvent::Progress(progress) => told.push(progress),
                 MoveEvent::Failed { error } => panic!("{error}"),
+                MoveEvent::MovedTogether { .. } => panic!("it moves alone"),
                 MoveEvent::Moved(report) => {
                     // It has to be heard of from there.
                     running.until(running.output.len() + 1).await;

@@ -25,11 +25,16 @@ use wire::{
 };
 
 use crate::asks::Purpose;
+use crate::machine::Timer;
 use crate::process::{From, Stage, With};
 use crate::{Instant, Machine, Rule, Span, Step, Wish};
 
 /// So many move together at most: their records are changed in one transaction.
 pub const TOGETHER_MAX: usize = 1_000;
+
+/// Each of them must have been offered within this, or their node is taken to be silent. The offer itself may take longer:
+/// its source gets it ready, and says so.
+const HEARD_WITHIN: Span = Span::seconds(10);
 
 /// How often a source that waits for others is told that it is waited for, and one that is apart is asked about.
 const REMIND: Span = Span::seconds(1);
@@ -97,6 +102,28 @@ impl Machine {
             let here = self.config.me.node;
             self.wish(now, ticket, Wish::Errand(pid, Errand::Move(here)));
         }
+        self.arm(now + HEARD_WITHIN, Timer::Gathering(id));
+    }
+
+    /// Those of which nothing has been heard are not waited for any longer, and so none of the others is.
+    pub(crate) fn gathering_is_late(&mut self, _now: Instant, id: u64) {
+        if !self.gatherings.is(id, &State::Open) {
+            return;
+        }
+        let members = self.gatherings.open.get(&id).into_iter().flat_map(|all| &all.members);
+        let unheard = members.filter(|(pid, _)| !self.incoming.contains_key(pid));
+        for ticket in unheard.map(|(_, ticket)| *ticket).collect::<Vec<_>>() {
+            let why = self.silent_about(ticket);
+            self.report_here(ticket, Report::Refused(why));
+        }
+    }
+
+    /// Whether the whole of a process is here: it is, or its image waits to be committed.
+    #[must_use]
+    pub fn has_whole(&self, pid: Pid) -> bool {
+        let staged =
+            |incoming: &crate::process::Incoming| matches!(incoming.stage, Stage::Staged(_));
+        self.processes.contains_key(&pid) || self.incoming.get(&pid).is_some_and(staged)
     }
 
     /// With whom a process comes here that is about to.

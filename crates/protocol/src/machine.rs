@@ -95,6 +95,7 @@ pub(crate) enum Timer {
     /// What operators send.
     Port,
     Renew,
+    Gathering(u64),
     Spawning,
     Floors,
 }
@@ -412,6 +413,7 @@ impl Machine {
                 Timer::Port => self.wake_port(now),
                 Timer::Renew => self.renew(now),
                 Timer::Spawning => self.spawn_waiting(now),
+                Timer::Gathering(id) => self.gathering_is_late(now, id),
                 Timer::Floors => self.forget_floors(now),
             }
         }

@@ -257,6 +257,14 @@ impl Machine {
         self.report_here(ticket, report);
     }
 
+    /// Why an errand has come to nothing, if nothing has been heard of it.
+    pub(crate) fn silent_about(&self, ticket: Ticket) -> Why {
+        match self.errands.open.get(&ticket) {
+            Some(Open::Errand(Pursuit { at: Some(peer), .. })) => Why::TargetSilent(peer.node),
+            _ => Why::RegistrySilent,
+        }
+    }
+
     fn pursue_kill(&mut self, now: Instant, ticket: Ticket) {
         let Some(Open::Kill { group, since, waiting }) = self.errands.open.get(&ticket) else {
             return;

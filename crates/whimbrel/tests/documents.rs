@@ -139,7 +139,7 @@ const WORDS: [(&str, &[(&str, i32)]); 18] = [
     ("inspect PID", &[("inspect web", 0), ("inspect web -o json", 0), ("inspect nobody", 67)]),
     ("logs [-f] PID", &[("logs web", 0)]),
     (
-        "move PID --to NODE",
+        "move PID|GROUP --to NODE",
         &[
             ("move web --to heron", 0),
             ("move web --to nowhere", 68),

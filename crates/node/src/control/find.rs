@@ -41,6 +41,20 @@ pub(crate) struct Found {
     pub(crate) processes: Vec<ProcessSummary>,
 }
 
+impl Found {
+    /// The one process that is meant.
+    pub(crate) fn one(self) -> Result<ProcessSummary, Error> {
+        let candidates: Vec<Candidate<'_>> = self
+            .processes
+            .iter()
+            .map(|process| Candidate { pid: process.pid, name: process.name.as_deref() })
+            .collect();
+        let pid = self.reference.process(&candidates)?;
+        let process = self.processes.into_iter().find(|process| process.pid == pid);
+        process.ok_or_else(|| Error::new(ErrorCode::UnknownProcess, format!("{pid} is not known")))
+    }
+}
+
 impl Node {
     /// The member of this name.
     pub(crate) fn member_named(&self, name: &str) -> Result<Member, Error> {
@@ -137,15 +151,7 @@ impl Node {
 
     /// Finds one process.
     pub(crate) async fn find_one(&self, asker: Asker, text: &str) -> Result<ProcessSummary, Error> {
-        let found = self.find(asker, text).await?;
-        let candidates: Vec<Candidate<'_>> = found
-            .processes
-            .iter()
-            .map(|process| Candidate { pid: process.pid, name: process.name.as_deref() })
-            .collect();
-        let pid = found.reference.process(&candidates)?;
-        let process = found.processes.into_iter().find(|process| process.pid == pid);
-        process.ok_or_else(|| Error::new(ErrorCode::UnknownProcess, format!("{pid} is not known")))
+        self.find(asker, text).await?.one()
     }
 
     /// The member that has a process, if it is another one and the request may be passed on.

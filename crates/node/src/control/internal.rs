@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use wire::{CodeHash, Peer, Pid};
 
 use super::answer::{Answered, ending, invalid, json};
-use super::{Node, Shared, balance};
+use super::{Node, Shared, balance, together};
 use crate::join::{CertifyRequest, JoinRequest};
 
 /// A piece of input for a process that may be here.
@@ -37,6 +37,7 @@ pub(super) fn router() -> Router<Shared> {
         .route("/internal/registry", post(registry))
         .route("/internal/stdin/{pid}", post(stdin))
         .route("/internal/join", post(join))
+        .route(together::PATH, post(together::gather))
         .merge(balance::router())
         .route("/internal/certify", post(certify))
 }

@@ -19,6 +19,7 @@ mod moving;
 mod run;
 mod send;
 mod stdin;
+mod together;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -30,7 +30,13 @@ pub(crate) async fn move_process(
     Json(request): Json<MoveRequest>,
 ) -> Answered {
     let target = node.target_named(&request.to).await?;
-    let process = node.find_one(asker, &reference).await?;
+    let found = node.find(asker, &reference).await?;
+    if let Reference::Group(group) = found.reference
+        && found.processes.len() != 1
+    {
+        return super::together::move_group(node, group, found.processes, target.peer.node).await;
+    }
+    let process = found.one()?;
     if let Some(there) = node.elsewhere(asker, &process) {
         let path = api::route::MOVE.fill(&[&process.pid.to_string()]);
         let body = serde_json::to_vec(&request).expect("a request is plain data");
@@ -178,7 +184,7 @@ impl Node {
         Ok(report)
     }
 
-    fn remember_move(&self, pid: Pid, report: MoveReport) {
+    pub(super) fn remember_move(&self, pid: Pid, report: MoveReport) {
         self.events.send(crate::driver::Event::Look(Box::new(move |driver| {
             driver.last_moves.insert(pid, report);
         })));

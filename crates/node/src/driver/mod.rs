@@ -149,6 +149,8 @@ pub(crate) enum Event {
     Copied(Pid, guests::LifeHere),
     /// Someone wishes something.
     Wish(Wish, Cargo, oneshot::Sender<Answer>),
+    /// Someone wants these processes here, all or none.
+    Gather(Vec<(Pid, oneshot::Sender<Answer>)>),
     /// Someone wants to know something, or to have something done at once.
     Look(Box<dyn FnOnce(&mut Driver) + Send>),
     /// The end: the processes here end with it.
@@ -359,10 +361,15 @@ impl Driver {
             Event::Landed(landing) => self.on_landed(landing),
             Event::Copied(pid, life) => self.on_copied(pid, life),
             Event::Wish(wish, cargo, answer) => {
-                let ticket = Ticket(self.next_ticket);
-                self.next_ticket += 1;
-                self.tickets.insert(ticket, Pending { cargo, answer });
+                let ticket = self.ticket(cargo, answer);
                 self.feed(Input::Wish(ticket, wish));
+            }
+            Event::Gather(wanted) => {
+                let wanted = wanted
+                    .into_iter()
+                    .map(|(pid, answer)| (self.ticket(Cargo::None, answer), pid))
+                    .collect();
+                self.feed(Input::Gather(wanted));
             }
             Event::Look(look) => {
                 look(self);
@@ -370,6 +377,14 @@ impl Driver {
             }
             Event::Stop => unreachable!("the loop ends at it"),
         }
+    }
+
+    /// For one more wish.
+    fn ticket(&mut self, cargo: Cargo, answer: oneshot::Sender<Answer>) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.tickets.insert(ticket, Pending { cargo, answer });
+        ticket
     }
 
     /// Feeds one input and all that it causes.

@@ -203,7 +203,7 @@ impl Client {
             match events.next().await.expect("a last line") {
                 MoveEvent::Moved(report) => return Ok(report),
                 MoveEvent::Failed { error } => return Err(error),
-                MoveEvent::Progress(_) => {}
+                MoveEvent::Progress(_) | MoveEvent::MovedTogether { .. } => {}
             }
         }
     }

@@ -159,7 +159,7 @@ impl Program {
 /// A step that takes a while, in words.
 pub(super) fn doing(node: &str, progress: &api::Progress) -> String {
     let counted = |count: u64| match progress.step {
-        Step::Compile | Step::Leave => count.to_string(),
+        Step::Compile | Step::Leave | Step::Gather => count.to_string(),
         Step::Fetch | Step::Transfer => human_bytes(count),
     };
     let done = match progress.total {
@@ -172,5 +172,6 @@ pub(super) fn doing(node: &str, progress: &api::Progress) -> String {
         Step::Fetch => format!("  {node} fetches the code: {done}"),
         Step::Transfer => format!("  {node} receives the process: {done}"),
         Step::Leave => format!("  {done} processes have left"),
+        Step::Gather => format!("  {done} processes have arrived"),
     }
 }

@@ -200,6 +200,7 @@ impl Moves<'_> {
             match event {
                 MoveEvent::Progress(progress) => self.narrator.show(&doing(&to.name, &progress)),
                 MoveEvent::Moved(report) => return Ok(report),
+                MoveEvent::MovedTogether { .. } => {}
                 MoveEvent::Failed { error } => return Err(error),
             }
         }
