@@ -54,6 +54,24 @@ pub enum NodeState {
     Gone,
 }
 
+/// To whom the registry is to be handed on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryMoveRequest {
+    /// The member's name.
+    pub to: String,
+}
+
+/// It was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryMoveReply {
+    /// The member that had it.
+    pub from: String,
+    /// The member that has it.
+    pub to: String,
+    /// How often it has been handed on.
+    pub term: u64,
+}
+
 /// A node was declared gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForgetReply {

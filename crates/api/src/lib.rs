@@ -39,8 +39,8 @@ mod text;
 pub use balance::{MoveReason, NodeLoad, PlannedMove, RebalanceEvent, RebalanceRequest};
 pub use bytes::Bytes;
 pub use cluster::{
-    Doing, ForgetReply, NodeState, NodeSummary, NodesReply, RegistryStatus, StatusReply,
-    StopRequest, TokenReply, TokenRequest, VersionReply,
+    Doing, ForgetReply, NodeState, NodeSummary, NodesReply, RegistryMoveReply, RegistryMoveRequest,
+    RegistryStatus, StatusReply, StopRequest, TokenReply, TokenRequest, VersionReply,
 };
 pub use error::{Error, ErrorCode};
 pub use events::{

@@ -124,6 +124,8 @@ pub mod route {
     pub const FORGET: Route = Route::post("/v1/nodes/{node}/forget");
     /// [`crate::TokenRequest`]; [`crate::TokenReply`].
     pub const TOKEN: Route = Route::post("/v1/tokens");
+    /// [`crate::RegistryMoveRequest`]; [`crate::RegistryMoveReply`].
+    pub const REGISTRY_MOVE: Route = Route::post("/v1/registry/move");
     /// [`crate::StatusReply`].
     pub const STATUS: Route = Route::get("/v1/status");
     /// [`crate::StopRequest`]; an empty reply, then the daemon ends, processes and all.
@@ -137,7 +139,7 @@ pub mod route {
     pub const TRACE: Route = Route::post("/v1/trace");
 
     /// Every route, for the test that all are served.
-    pub const ALL: [Route; 23] = [
+    pub const ALL: [Route; 25] = [
         UPLOAD,
         RUN,
         PS,
@@ -153,6 +155,8 @@ pub mod route {
         LOCATE,
         KILL,
         DRAIN,
+        REBALANCE,
+        REGISTRY_MOVE,
         NODES,
         FORGET,
         TOKEN,

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use api::{
-    Error, ErrorCode, ForgetReply, StatusReply, StopRequest, TokenReply, TokenRequest, route,
+    Error, ErrorCode, ForgetReply, RegistryMoveReply, RegistryMoveRequest, StatusReply,
+    StopRequest, TokenReply, TokenRequest, route,
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -17,7 +18,7 @@ use serde::Deserialize;
 use crate::destination::{self, Choice};
 use crate::host::{NodeStart, Ready};
 use crate::units::millis;
-use crate::words::{Format, NodeStartArgs, NodeWord, TokenCreate};
+use crate::words::{Format, NodeStartArgs, NodeWord, RegistryMove, TokenCreate};
 use crate::{Client, Host, list, say};
 
 /// What a detached daemon writes to, in its data directory.
@@ -81,6 +82,21 @@ pub(crate) async fn token(at: &Choice, word: TokenCreate) -> Result<u8, Error> {
                 "good for one join within {valid}: whimbrel node start --join {address} --token {token}"
             ));
         }
+    }
+    Ok(0)
+}
+
+pub(crate) async fn move_registry(at: &Choice, word: RegistryMove) -> Result<u8, Error> {
+    let client = at.daemon()?;
+    let request = RegistryMoveRequest { to: word.to };
+    let path = route::REGISTRY_MOVE.fill(&[]);
+    let reply: RegistryMoveReply = client.reply(route::REGISTRY_MOVE, &path, &request).await?;
+    match word.printing.format {
+        Format::Json => say::json(&reply),
+        Format::Table if reply.from == reply.to => {
+            say::out(&format!("the registry is at {} already", reply.to));
+        }
+        Format::Table => say::out(&format!("the registry is at {}: from {}", reply.to, reply.from)),
     }
     Ok(0)
 }

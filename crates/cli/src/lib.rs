@@ -103,6 +103,9 @@ async fn word(host: &dyn Host, words: Words) -> Result<u8, api::Error> {
         Word::Trace(word) => trace::trace(&at, word).await,
         Word::Nodes(word) => list::nodes(&at, word).await,
         Word::Node { word } => daemon::node(&at, word).await,
+        Word::Registry { word: words::RegistryWord::Move(word) } => {
+            daemon::move_registry(&at, word).await
+        }
         Word::Token { word: words::TokenWord::Create(word) } => daemon::token(&at, word).await,
         Word::Status(word) => list::status(&at, word).await,
         Word::Completions(word) => Ok(words::completions(word.shell)),

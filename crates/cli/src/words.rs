@@ -77,6 +77,12 @@ pub enum Word {
         #[command(subcommand)]
         word: NodeWord,
     },
+    /// Hand the registry on to another member
+    Registry {
+        /// What to do.
+        #[command(subcommand)]
+        word: RegistryWord,
+    },
     /// Make tokens for joining
     Token {
         /// What to do.
@@ -604,6 +610,26 @@ pub struct NodeStartArgs {
 }
 
 #[derive(Debug, Subcommand)]
+pub enum RegistryWord {
+    /// Hand it on: questions wait for a moment, processes run on
+    Move(RegistryMove),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel registry move --to osprey
+
+`whimbrel status` says where it is. `whimbrel drain` of its home hands it on first.")]
+pub struct RegistryMove {
+    /// The member that is to have it
+    #[arg(long, value_name = "NODE")]
+    pub to: String,
+    #[command(flatten)]
+    pub printing: Printing,
+}
+
+#[derive(Debug, Subcommand)]
 pub enum TokenWord {
     /// Make a token: good for one join, within an hour
     Create(TokenCreate),
@@ -697,6 +723,7 @@ impl Words {
                 NodeWord::Status { printing, .. } | NodeWord::Forget { printing, .. } => *printing,
                 NodeWord::Stop { .. } => Printing::default(),
             },
+            Word::Registry { word: RegistryWord::Move(word) } => word.printing,
             Word::Token { word: TokenWord::Create(word) } => word.printing,
             Word::Status(word) => word.printing,
             Word::Version(word) => word.printing,

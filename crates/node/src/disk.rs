@@ -18,7 +18,9 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
+use api::{Error, ErrorCode};
 use serde::{Deserialize, Serialize};
 use wire::{Incarnation, NodeId};
 
@@ -46,6 +48,12 @@ pub struct Membership {
     pub registry: NodeId,
     /// Where it was reached last.
     pub registry_address: String,
+    /// How often the registry had been handed on when it came there.
+    #[serde(default)]
+    pub term: u64,
+    /// The other members, and where they were reached last: who is asked where the registry is, if it is silent.
+    #[serde(default)]
+    pub peers: Vec<(NodeId, String)>,
     /// Where this node was reached last: it listens there again unless told otherwise.
     pub address: String,
     /// When the certificate should be renewed, in seconds since 1970.
@@ -95,6 +103,20 @@ impl DiskError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, source }
+    }
+}
+
+impl From<DiskError> for Error {
+    fn from(error: DiskError) -> Self {
+        let code = match &error {
+            DiskError::Locked { .. } => ErrorCode::DataInUse,
+            DiskError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                ErrorCode::DiskFull
+            }
+            DiskError::Format { .. } => ErrorCode::Versions,
+            DiskError::Damaged { .. } | DiskError::Io { .. } => ErrorCode::Io,
+        };
+        Self::new(code, error.to_string())
     }
 }
 
@@ -168,11 +190,7 @@ impl DataDir {
     /// # Errors
     /// If the file is damaged.
     pub fn membership(&self) -> Result<Option<Membership>, DiskError> {
-        let path = self.file("node.json");
-        let Some(bytes) = read(&path)? else { return Ok(None) };
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| DiskError::Damaged { path, what: error.to_string() })
+        read_membership(&self.file(MEMBERSHIP))
     }
 
     /// Remembers who this node is.
@@ -180,8 +198,7 @@ impl DataDir {
     /// # Errors
     /// If the disk refuses.
     pub fn save_membership(&self, membership: &Membership) -> Result<(), DiskError> {
-        let text = serde_json::to_vec_pretty(membership).expect("a membership is plain data");
-        self.write("node.json", &text)
+        write_membership(&self.file(MEMBERSHIP), membership)
     }
 
     /// Reads a file of the directory, if it is there.
@@ -220,6 +237,36 @@ impl Drop for DataDir {
             let _ = fs::remove_dir_all(&self.path);
         }
     }
+}
+
+/// What a node knows about itself.
+pub(crate) const MEMBERSHIP: &str = "node.json";
+
+fn read_membership(path: &Path) -> Result<Option<Membership>, DiskError> {
+    let Some(bytes) = read(path)? else { return Ok(None) };
+    let damaged = |error: serde_json::Error| DiskError::Damaged {
+        path: path.to_owned(),
+        what: error.to_string(),
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+}
+
+fn write_membership(path: &Path, membership: &Membership) -> Result<(), DiskError> {
+    let text = serde_json::to_vec_pretty(membership).expect("a membership is plain data");
+    write_whole(path, &text)
+}
+
+/// Changes what a node will know about itself at its next start. One change at a time.
+pub(crate) fn change_membership(
+    path: &Path,
+    change: impl FnOnce(&mut Membership),
+) -> Result<(), DiskError> {
+    static CHANGING: Mutex<()> = Mutex::new(());
+    let _changing = CHANGING.lock().expect("nobody panics in here");
+    let missing = || DiskError::Damaged { path: path.to_owned(), what: "it is gone".to_owned() };
+    let mut membership = read_membership(path)?.ok_or_else(missing)?;
+    change(&mut membership);
+    write_membership(path, &membership)
 }
 
 /// Replaces a file as a whole: after a crash it is the old one or the new one.
@@ -278,7 +325,7 @@ fn lock(dir: &Path) -> Result<File, DiskError> {
     Ok(file)
 }
 
-fn read(path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -45,6 +45,10 @@ type Answer = Box<dyn FnOnce(Reply) + Send>;
 enum Command {
     Ask(Peer, Request, Answer),
     News(Box<dyn FnOnce(News) + Send>),
+    /// Answer nobody any more, and say all that there is.
+    Rest(Box<dyn FnOnce(Vec<(Key, Record)>) + Send>),
+    /// Answer again.
+    Resume,
     Stop,
 }
 
@@ -53,7 +57,7 @@ impl Home {
     pub(crate) fn start(
         file: Option<&Path>,
         clock: Clock,
-        incarnation: Incarnation,
+        (term, incarnation): (u64, Incarnation),
         halts: Option<Halts>,
     ) -> Result<(Self, JoinHandle<()>), HomeError> {
         let database = match file {
@@ -61,10 +65,12 @@ impl Home {
             None => Connection::open_in_memory()?,
         };
         let records = open(&database)?;
-        let registry = Registry::recover(clock.now(), incarnation, records);
+        // Another for each start, wherever.
+        let start = term << 20 | incarnation.0 & 0xf_ffff;
+        let registry = Registry::recover(clock.now(), start, records);
         let (commands, inbox) = mpsc::channel();
         let runtime = Handle::current();
-        let writer = Writer { database, registry, clock, runtime, halts };
+        let writer = Writer { database, registry, clock, runtime, halts, rests: false };
         let thread = std::thread::Builder::new()
             .name("registry".to_owned())
             .spawn(move || writer.run(&inbox))
@@ -101,6 +107,21 @@ impl Home {
         wait.await.ok()
     }
 
+    /// Has it answer nobody from now on, and says all its records. `None` if it does so already.
+    pub(crate) async fn rest(&self) -> Option<Vec<(Key, Record)>> {
+        let (answer, wait) = tokio::sync::oneshot::channel();
+        let answer = Box::new(move |records| {
+            let _: Result<(), _> = answer.send(records);
+        });
+        self.commands.send(Command::Rest(answer)).ok()?;
+        wait.await.ok()
+    }
+
+    /// Has it answer again.
+    pub(crate) fn resume(&self) {
+        let _ = self.commands.send(Command::Resume);
+    }
+
     /// Ends the thread when it has answered what was asked before.
     pub(crate) fn stop(&self) {
         let _ = self.commands.send(Command::Stop);
@@ -113,6 +134,8 @@ struct Writer {
     clock: Clock,
     runtime: Handle,
     halts: Option<Halts>,
+    /// Whether nobody is answered.
+    rests: bool,
 }
 
 impl Writer {
@@ -132,11 +155,16 @@ impl Writer {
         let mut answers: Vec<(Answer, Reply)> = Vec::new();
         let mut go_on = true;
         let mut commits = false;
+        let mut rest = None;
         for command in group {
             match command {
+                // Whoever asks asks again.
+                Command::Ask(..) if self.rests => (),
                 Command::Ask(from, request, answer) => {
-                    commits |=
-                        matches!(&request, Request::Swap(swap) if swap.kind == SwapKind::Commit);
+                    commits |= match &request {
+                        Request::Swap(swap) => swap.kind == SwapKind::Commit,
+                        request => matches!(request, Request::SwapAll(_)),
+                    };
                     tracing::trace!(%from, %request, "registry is asked");
                     let (reply, more) = self.registry.apply(self.clock.now(), from, request);
                     tracing::trace!(%from, %reply, "registry answers");
@@ -144,6 +172,9 @@ impl Writer {
                     answers.push((answer, reply));
                 }
                 Command::News(answer) => answer(self.registry.news()),
+                Command::Rest(_) if self.rests => (),
+                Command::Rest(answer) => rest = Some(answer),
+                Command::Resume => self.rests = false,
                 Command::Stop => go_on = false,
             }
         }
@@ -157,7 +188,21 @@ impl Writer {
         for (answer, reply) in answers {
             answer(reply);
         }
+        if let Some(answer) = rest {
+            self.rest(answer);
+        }
         go_on
+    }
+
+    /// What was answered before is on the disk, and said; what was asked with this may have been answered, too.
+    fn rest(&mut self, answer: Box<dyn FnOnce(Vec<(Key, Record)>) + Send>) {
+        match records(&self.database) {
+            Ok(records) => {
+                self.rests = true;
+                answer(records);
+            }
+            Err(error) => tracing::error!(%error, "the registry cannot be handed on"),
+        }
     }
 
     /// Writes until the disk takes it. The machine's state already is what is to be written: what
@@ -181,6 +226,19 @@ fn open(database: &Connection) -> Result<Vec<(Key, Record)>, HomeError> {
         "CREATE TABLE IF NOT EXISTS records (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
         [],
     )?;
+    records(database)
+}
+
+/// Makes a file with these records. There must be none.
+pub(crate) fn write_records(file: &Path, records: &[(Key, Record)]) -> Result<(), HomeError> {
+    let mut database = Connection::open(file)?;
+    open(&database)?;
+    let writes = records.iter().map(|(key, record)| Write::Put(key.clone(), record.clone()));
+    commit(&mut database, &writes.collect::<Vec<_>>())?;
+    Ok(())
+}
+
+fn records(database: &Connection) -> Result<Vec<(Key, Record)>, HomeError> {
     let mut statement = database.prepare("SELECT key, value FROM records")?;
     let rows = statement
         .query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
@@ -235,7 +293,7 @@ mod tests {
         let (name, address) = ("heron".to_owned(), "127.0.0.1:1".to_owned());
         let start = Request::Start { name, address, claims: false };
 
-        let (home, thread) = Home::start(Some(&file), clock, Incarnation(1), None).unwrap();
+        let (home, thread) = Home::start(Some(&file), clock, (0, Incarnation(1)), None).unwrap();
         assert_eq!(home.asked(nobody, join(0, "heron")).await, Some(Reply::Joined(first)));
         home.asked(one, start).await.unwrap();
         let token = Request::Token { hash: TokenHash([7; 32]), life_micros: 1_000_000 };
@@ -243,7 +301,7 @@ mod tests {
         home.stop();
         thread.join().unwrap();
 
-        let (home, thread) = Home::start(Some(&file), clock, Incarnation(2), None).unwrap();
+        let (home, thread) = Home::start(Some(&file), clock, (0, Incarnation(2)), None).unwrap();
         let refused = Some(Reply::Refused(RegistryRefusal::Token));
         assert_eq!(home.asked(one, join(8, "osprey")).await, refused);
         assert_eq!(home.asked(one, join(7, "osprey")).await, Some(Reply::Joined(NodeId(2))));

@@ -51,6 +51,8 @@ pub(crate) struct JoinReply {
     pub(crate) node: NodeId,
     pub(crate) registry: NodeId,
     pub(crate) registry_address: String,
+    #[serde(default)]
+    pub(crate) term: u64,
     authority: Vec<u8>,
     certificate: Vec<u8>,
 }
@@ -105,10 +107,10 @@ async fn join_in(
 impl Node {
     /// Makes a joiner a member, at the registry's home.
     pub(crate) async fn let_join(&self, request: JoinRequest) -> Result<JoinReply, Error> {
-        let (Some(certifier), Some(home)) = (&self.certifier, &self.home) else {
+        let (Some(certifier), Some(home)) = (self.seat.certifier(), self.seat.home()) else {
             let body = serde_json::to_vec(&request).expect("a request is plain data");
             let path = "/internal/join";
-            return self.caller.json(self.registry, hyper::Method::POST, path, body).await;
+            return self.caller.json(self.seat.node(), hyper::Method::POST, path, body).await;
         };
         let token = request.secret.hash();
         let (name, address) = (request.name, request.address);
@@ -123,6 +125,7 @@ impl Node {
             node,
             registry: self.me.node,
             registry_address: self.address.clone(),
+            term: self.seat.at().term,
             authority: certifier.0.certificate().to_vec(),
             certificate: certifier.certify(node, &certify)?,
         })
@@ -132,12 +135,12 @@ impl Node {
     pub(crate) async fn renew(&self) -> Result<Credentials, Error> {
         let (key, public_key) = new_node_key();
         let request = CertifyRequest { public_key };
-        let certificate = match &self.certifier {
+        let certificate = match self.seat.certifier() {
             Some(certifier) => certifier.certify(self.me.node, &request)?,
             None => {
                 let body = serde_json::to_vec(&request).expect("a request is plain data");
                 let path = "/internal/certify";
-                self.caller.json(self.registry, hyper::Method::POST, path, body).await?
+                self.caller.json(self.seat.node(), hyper::Method::POST, path, body).await?
             }
         };
         let authority = self.authority.read().expect("nobody panics in here").clone();

@@ -43,6 +43,8 @@ mod links;
 mod logbook;
 mod node;
 mod papers;
+mod seat;
+mod succession;
 pub mod trust;
 
 pub use halts::Halts;

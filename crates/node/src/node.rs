@@ -22,7 +22,7 @@ use crate::chronicle::Chronicle;
 use crate::clock::Clock;
 use crate::codes::Codes;
 use crate::control::{self, Caller};
-use crate::disk::{DataDir, DiskError, Membership};
+use crate::disk::{DataDir, MEMBERSHIP, Membership, change_membership};
 use crate::driver::{Arrivals, Driver, Event, Events, Parts};
 use crate::halts::Halts;
 use crate::home::Home;
@@ -33,6 +33,8 @@ use crate::links::hello::{Identity, Roster};
 use crate::links::listen::Door;
 use crate::links::messages::Messages;
 use crate::logbook::Logbook;
+use crate::seat::{Here, RegistryAt, Seat};
+use crate::succession::{RECORDS, Succession};
 use crate::trust::{Authority, Credentials, Tls, Token};
 
 /// Messages from links that wait for the driver. When it is full, links wait.
@@ -127,8 +129,8 @@ impl Node {
             Some(path) => DataDir::open(path),
             None => DataDir::ephemeral(),
         };
-        let dir = Arc::new(dir.map_err(|error| of_disk(&error))?);
-        let incarnation = dir.raise_incarnation().map_err(|error| of_disk(&error))?;
+        let dir = Arc::new(dir.map_err(Error::from)?);
+        let incarnation = dir.raise_incarnation().map_err(Error::from)?;
         let settings = engine::Config {
             cache: Some(config.cache.clone().unwrap_or_else(|| dir.file("code"))),
             stub_missing: config.stub_missing,
@@ -186,8 +188,11 @@ struct Start<'a> {
 struct PlaceInCluster {
     cluster: ClusterId,
     node: NodeId,
-    registry: (NodeId, String),
-    home: Option<Home>,
+    registry: RegistryAt,
+    /// The registry, if it is here.
+    here: Option<Here>,
+    /// The other members as of the last time.
+    peers: Vec<(NodeId, String)>,
     address: String,
     others: Option<Others>,
 }
@@ -196,34 +201,34 @@ struct PlaceInCluster {
 struct Others {
     listener: TcpListener,
     credentials: Credentials,
-    certifier: Option<Certifier>,
     renew_at: u64,
 }
 
 impl Start<'_> {
     /// A cluster of one, without sockets, that is forgotten at its end.
     async fn alone(&self) -> Result<PlaceInCluster, Error> {
-        let home = self.home(None)?;
+        let home = self.succession().home(None, 0)?;
         let node = self.found(&home, "-").await?;
         let mut cluster = [0; 16];
         getrandom::fill(&mut cluster).expect("the system's generator answers");
         Ok(PlaceInCluster {
             cluster: ClusterId(cluster),
             node,
-            registry: (node, String::new()),
-            home: Some(home),
+            registry: RegistryAt { term: 0, node, address: String::new() },
+            here: Some(Here { home, certifier: None }),
+            peers: Vec::new(),
             address: String::new(),
             others: None,
         })
     }
 
     async fn in_cluster(&self, listen: SocketAddr) -> Result<PlaceInCluster, Error> {
-        let membership = self.dir.membership().map_err(|error| of_disk(&error))?;
+        let membership = self.dir.membership().map_err(Error::from)?;
         let before = membership.as_ref().and_then(|membership| membership.address.parse().ok());
         // An address that others were told to call says nothing of where we listened.
         let before = before.filter(|_| self.config.advertise.is_none());
         let listener = bind(listen, before).await?;
-        let credentials = Credentials::load(self.dir).map_err(|error| of_disk(&error))?;
+        let credentials = Credentials::load(self.dir).map_err(Error::from)?;
         let place = match (membership, credentials, &self.config.join) {
             (Some(membership), Some(credentials), join) => {
                 if let Some((_, token)) = join
@@ -248,23 +253,19 @@ impl Start<'_> {
         membership: Membership,
         credentials: Credentials,
     ) -> Result<PlaceInCluster, Error> {
-        let at_home = membership.node == membership.registry;
-        let home = at_home.then(|| self.home(Some(&self.dir.file("registry.db")))).transpose()?;
-        let certifier = at_home.then(|| Authority::open(self.dir)).transpose();
-        let certifier = certifier.map_err(|error| of_disk(&error))?.map(Certifier);
+        let Membership { term, registry, registry_address, .. } = membership;
+        let at_home = membership.node == registry;
+        let here = at_home.then(|| self.succession().open(term)).transpose()?;
         let address = self.advertised(&listener, None);
+        let registry_address = if at_home { address.clone() } else { registry_address };
         Ok(PlaceInCluster {
             cluster: credentials.fingerprint().cluster(),
             node: membership.node,
-            registry: (membership.registry, membership.registry_address),
-            home,
+            registry: RegistryAt { term, node: registry, address: registry_address },
+            here,
+            peers: membership.peers,
             address,
-            others: Some(Others {
-                listener,
-                credentials,
-                certifier,
-                renew_at: membership.renew_at,
-            }),
+            others: Some(Others { listener, credentials, renew_at: membership.renew_at }),
         })
     }
 
@@ -280,41 +281,37 @@ impl Start<'_> {
         };
         let (credentials, reply, address) =
             join::join(at, &token, &self.config.name, address).await?;
-        credentials.save(self.dir).map_err(|error| of_disk(&error))?;
+        credentials.save(self.dir).map_err(Error::from)?;
         Ok(PlaceInCluster {
             cluster: credentials.fingerprint().cluster(),
             node: reply.node,
-            registry: (reply.registry, reply.registry_address),
-            home: None,
+            registry: RegistryAt {
+                term: reply.term,
+                node: reply.registry,
+                address: reply.registry_address,
+            },
+            here: None,
+            peers: Vec::new(),
             address,
-            others: Some(Others {
-                listener,
-                credentials,
-                certifier: None,
-                renew_at: join::renew_at(),
-            }),
+            others: Some(Others { listener, credentials, renew_at: join::renew_at() }),
         })
     }
 
     async fn found_cluster(&self, listener: TcpListener) -> Result<PlaceInCluster, Error> {
-        let authority = Authority::open(self.dir).map_err(|error| of_disk(&error))?;
-        let home = self.home(Some(&self.dir.file("registry.db")))?;
+        let authority = Authority::open(self.dir).map_err(Error::from)?;
+        let home = self.succession().home(Some(&self.dir.file(RECORDS)), 0)?;
         let address = self.advertised(&listener, None);
         let node = self.found(&home, &address).await?;
         let credentials = join::found(&authority, node);
-        credentials.save(self.dir).map_err(|error| of_disk(&error))?;
+        credentials.save(self.dir).map_err(Error::from)?;
         Ok(PlaceInCluster {
             cluster: credentials.fingerprint().cluster(),
             node,
-            registry: (node, address.clone()),
-            home: Some(home),
+            registry: RegistryAt { term: 0, node, address: address.clone() },
+            here: Some(Here { home, certifier: Some(Arc::new(Certifier(authority))) }),
+            peers: Vec::new(),
             address,
-            others: Some(Others {
-                listener,
-                credentials,
-                certifier: Some(Certifier(authority)),
-                renew_at: join::renew_at(),
-            }),
+            others: Some(Others { listener, credentials, renew_at: join::renew_at() }),
         })
     }
 
@@ -323,11 +320,9 @@ impl Start<'_> {
         self.config.advertise.clone().unwrap_or_else(|| reachable(listener, towards))
     }
 
-    fn home(&self, file: Option<&Path>) -> Result<Home, Error> {
+    fn succession(&self) -> Succession {
         let halts = self.config.halts.clone();
-        let (home, _thread) = Home::start(file, self.clock, self.incarnation, halts)
-            .map_err(|error| Error::new(ErrorCode::Io, error.to_string()))?;
-        Ok(home)
+        Succession::new(self.dir.path(), self.clock, self.incarnation, halts)
     }
 
     /// Makes this node the first member.
@@ -353,18 +348,17 @@ impl Start<'_> {
 
     fn remember(&self, place: &PlaceInCluster) -> Result<(), Error> {
         let Some(others) = &place.others else { return Ok(()) };
-        let at_home = place.registry.0 == place.node;
-        let registry_address =
-            if at_home { place.address.clone() } else { place.registry.1.clone() };
         let membership = Membership {
             node: place.node,
             name: self.config.name.clone(),
-            registry: place.registry.0,
-            registry_address,
+            registry: place.registry.node,
+            registry_address: place.registry.address.clone(),
+            term: place.registry.term,
+            peers: place.peers.clone(),
             address: place.address.clone(),
             renew_at: others.renew_at,
         };
-        self.dir.save_membership(&membership).map_err(|error| of_disk(&error))
+        self.dir.save_membership(&membership).map_err(Error::from)
     }
 }
 
@@ -379,25 +373,32 @@ async fn assemble(
 ) -> Result<Handle, Error> {
     let me = Peer { node: place.node, incarnation };
     let roster = Roster::default();
-    if place.home.is_none() {
+    if place.here.is_none() {
         // The first news of who is a member comes over the home's own link, so the home is let in
-        // on its certificate alone until then.
-        roster.set(&[wire::Member {
-            peer: Peer { node: place.registry.0, incarnation: Incarnation(0) },
+        // on its certificate alone until then; and those who may know where that is, by now.
+        let RegistryAt { node, address, .. } = place.registry.clone();
+        let peers = place.peers.iter().filter(|(peer, _)| *peer != node).cloned();
+        let known = peers.chain([(node, address)]).map(|(node, address)| wire::Member {
+            peer: Peer { node, incarnation: Incarnation(0) },
             name: String::new(),
-            address: place.registry.1.clone(),
+            address,
             standing: wire::MemberStanding::Joined,
             settled: Incarnation(0),
-        }]);
+        });
+        roster.set(&known.collect::<Vec<_>>());
     }
+    let file = place.others.is_some().then(|| dir.file(MEMBERSHIP));
+    let seat = Seat::new(place.registry, place.here, file);
+    let halts = config.halts.clone();
+    let succession = Succession::new(dir.path(), clock, incarnation, halts);
     let identity = Identity::new(place.cluster, me);
     let dialer = match &place.others {
         Some(others) => {
             let tls = Tls::new(&others.credentials)
                 .map_err(|error| Error::new(ErrorCode::Io, error.to_string()))?;
-            Dialer::new(identity, roster.clone(), Some(tls), place.registry.clone())
+            Dialer::new(identity, roster.clone(), Some(tls), seat.clone())
         }
-        None => Dialer::new(identity, roster.clone(), None, place.registry.clone()),
+        None => Dialer::new(identity, roster.clone(), None, seat.clone()),
     };
     let (events, inbox) = mpsc::unbounded_channel();
     let events = Events(events);
@@ -442,8 +443,7 @@ async fn assemble(
             stored,
             labels: config.labels.clone(),
             roster: roster.clone(),
-            registry: place.registry.0,
-            home: place.home.clone(),
+            seat: seat.clone(),
             messages: messages.clone(),
             bulk: Bulk::new(dialer.clone()),
             arrivals: arrivals.clone(),
@@ -458,12 +458,9 @@ async fn assemble(
     let socket = dir.control_socket();
     let control_listener = bind_control(&socket)
         .map_err(|error| Error::new(ErrorCode::Io, format!("{}: {error}", socket.display())))?;
-    let (others, certifier) = match place.others {
-        Some(Others { listener, credentials, certifier, renew_at }) => {
-            (Some((listener, credentials.authority.to_vec(), renew_at)), certifier)
-        }
-        None => (None, None),
-    };
+    let others = place.others.map(|Others { listener, credentials, renew_at }| {
+        (listener, credentials.authority.to_vec(), renew_at)
+    });
     let node = Arc::new(control::Node {
         me,
         name: config.name.clone(),
@@ -478,10 +475,9 @@ async fn assemble(
         roster,
         logbook,
         chronicle,
-        registry: place.registry.0,
-        home: place.home.clone(),
+        seat: seat.clone(),
+        succession,
         balancing: Balancing::new(me.node, config.labels, config.workers),
-        certifier: certifier.map(Arc::new),
         authority: RwLock::new(others.as_ref().map(|(_, authority, _)| authority.clone())),
         filing: std::sync::Mutex::default(),
         stop: stop.clone(),
@@ -491,7 +487,7 @@ async fn assemble(
     if let Some((listener, _, renew_at)) = others {
         let door = Door {
             dialer: dialer.clone(),
-            home: place.home.clone(),
+            seat: seat.clone(),
             messages,
             letters: letters.handle().clone(),
             heard: heard.clone(),
@@ -507,6 +503,10 @@ async fn assemble(
         let renewed = move |credentials: Credentials, at| renewed(&keeper, &credentials, at);
         let use_it = move |tls| dialer.replace_tls(tls);
         tasks.push(tokio::spawn(join::keep_certified(node.clone(), renew_at, renewed, use_it)));
+        tasks.push(tokio::spawn(node.clone().keep_seated(place.peers)));
+        if !seat.is_here() && node.succession.is_left() {
+            tasks.push(tokio::spawn(node.clone().see_it_taken()));
+        }
     }
     if config.balances {
         tasks.push(tokio::spawn(node.clone().keep_balanced()));
@@ -522,7 +522,7 @@ async fn assemble(
         data: dir.path().to_owned(),
         socket,
     };
-    let life = Life { driver, inbox, hearing, _heard: heard, tasks, home: place.home, dir };
+    let life = Life { driver, inbox, hearing, _heard: heard, tasks, seat, dir };
     let life = live(letters, life.run(events, stop.subscribe()))?;
     // Whoever hears that a node is ready may ask who the members are. If the registry is silent the
     // node serves all the same: what runs elsewhere goes on, and what is asked here says so.
@@ -566,7 +566,7 @@ struct Life {
     /// A node without a door hears nothing, which is not the same as an end.
     _heard: mpsc::Sender<wire::Envelope>,
     tasks: Vec<JoinHandle<()>>,
-    home: Option<Home>,
+    seat: Seat,
     dir: Arc<DataDir>,
 }
 
@@ -581,7 +581,7 @@ impl Life {
         for task in self.tasks {
             task.abort();
         }
-        if let Some(home) = self.home {
+        if let Some(home) = self.seat.home() {
             home.stop();
         }
         drop(self.dir);
@@ -592,11 +592,8 @@ impl Life {
 fn renewed(dir: &DataDir, credentials: &Credentials, at: u64) -> Result<Tls, String> {
     let tls = Tls::new(credentials).map_err(|error| error.to_string())?;
     credentials.save(dir).map_err(|error| error.to_string())?;
-    let membership = dir.membership().map_err(|error| error.to_string())?;
-    if let Some(membership) = membership {
-        let membership = Membership { renew_at: at, ..membership };
-        dir.save_membership(&membership).map_err(|error| error.to_string())?;
-    }
+    change_membership(&dir.file(MEMBERSHIP), |membership| membership.renew_at = at)
+        .map_err(|error| error.to_string())?;
     Ok(tls)
 }
 
@@ -655,16 +652,4 @@ fn bind_control(socket: &Path) -> std::io::Result<UnixListener> {
     let listener = UnixListener::bind(short)?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
-}
-
-fn of_disk(error: &DiskError) -> Error {
-    let code = match error {
-        DiskError::Locked { .. } => ErrorCode::DataInUse,
-        DiskError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-            ErrorCode::DiskFull
-        }
-        DiskError::Format { .. } => ErrorCode::Versions,
-        DiskError::Damaged { .. } | DiskError::Io { .. } => ErrorCode::Io,
-    };
-    Error::new(code, error.to_string())
 }

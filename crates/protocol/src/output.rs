@@ -4,6 +4,7 @@
 //! follows on what it has, and acknowledges what is written down. The end of the process is the
 //! last thing in that order, so nobody sees a process end before its last words.
 
+use alloc::vec;
 use alloc::vec::Vec;
 
 use wire::{
@@ -338,9 +339,15 @@ impl Machine {
         }
         let holder = log.holder;
         self.conclude_by_verdict(pid);
-        // First words can outlive whoever said them.
-        if holder.is_none_or(|holder| self.gone(holder)) {
-            self.look_for_lost(now);
+        // First words can outlive whoever said them; and those of another node the process, which was killed in its file.
+        match holder {
+            Some(holder) if holder == self.config.me => (),
+            Some(holder) if !self.gone(holder) => {
+                if !ended && self.news.is_some() {
+                    self.ask(now, Purpose::Log(pid), Request::Locate(vec![pid]));
+                }
+            }
+            _ => self.look_for_lost(now),
         }
     }
 
@@ -399,10 +406,34 @@ const LOGS_ASKED_MAX: usize = 4_096;
 
 #[cfg(test)]
 mod tests {
-    use wire::{Offer, Place};
+    use wire::{Generation, Incarnation, Member, MemberStanding, News, Offer, Place};
 
     use super::*;
     use crate::testing::{drain, machine, peer, pid};
+
+    /// It went into a file and was killed there while its first word was on its way: nobody else will say that it has ended.
+    #[test]
+    fn of_a_process_elsewhere_that_begins_here_the_registry_is_asked() {
+        let mut machine = machine(1);
+        let member = Member {
+            peer: peer(2),
+            name: "osprey".into(),
+            address: "-".into(),
+            standing: MemberStanding::Up,
+            settled: Incarnation(0),
+        };
+        let (generation, members) = (Generation(1), vec![member]);
+        machine.news = Some(News { version: 1, generation, members, killed: vec![] });
+        let (pid, from) = (pid(2), (peer(2), Life::FIRST));
+        machine.output_arrived(from, pid, 0, 0, Stream::Out, Blob::default());
+        machine.log_opened(machine.now, pid, 0, false);
+        let asked = |output: &Output| matches!(output, Output::Ask(_, Request::Locate(pids)) if *pids == [pid]);
+        assert!(drain(&mut machine).iter().any(asked));
+        let place = Place { owner: Owner::Killed, epoch: Epoch(2), offer: Offer(1) };
+        machine.logs_located(&[(pid, Location { place, standing: Standing::Rests })]);
+        let end = Output::Conclude { pid, outcome: Outcome::Killed };
+        assert!(drain(&mut machine).contains(&end));
+    }
 
     /// The last words of a process that is lost may be on their way to the disk when the registry says so.
     #[test]

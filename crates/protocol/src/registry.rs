@@ -72,14 +72,14 @@ struct MemberState {
 }
 
 impl Registry {
-    /// Starts from the durable records; none at all make an empty registry. `incarnation` is that
-    /// of the node it is on: it keeps versions of the news apart.
+    /// Starts from the durable records; none at all make an empty registry. `start` is another number for each start,
+    /// whatever node it is on: it keeps versions of the news apart.
     ///
     /// `now` may have started anew with the machine; what depends on it is only ever late.
     #[must_use]
     pub fn recover(
         now: Instant,
-        incarnation: Incarnation,
+        start: u64,
         records: impl IntoIterator<Item = (Key, Record)>,
     ) -> Self {
         let mut registry = Self {
@@ -97,7 +97,7 @@ impl Registry {
             next_node: 1,
             next_group: 1,
             generation: Generation(0),
-            version: incarnation.0 << 32,
+            version: start << 24,
             writes: Vec::new(),
         };
         for (key, record) in records {
@@ -111,11 +111,11 @@ impl Registry {
     #[must_use]
     pub fn mutant(
         now: Instant,
-        incarnation: Incarnation,
+        start: u64,
         records: impl IntoIterator<Item = (Key, Record)>,
         rules: Rules,
     ) -> Self {
-        Self { rules, ..Self::recover(now, incarnation, records) }
+        Self { rules, ..Self::recover(now, start, records) }
     }
 
     fn restore(&mut self, now: Instant, key: Key, record: Record) {

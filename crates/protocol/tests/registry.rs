@@ -19,7 +19,7 @@ impl Kept {
     /// A cluster of two nodes that are up, of which the first may start groups.
     fn founded() -> Self {
         let (now, disk) = (Instant::ZERO, BTreeMap::new());
-        let mut kept = Self { registry: Registry::recover(now, Incarnation(1), []), disk, now };
+        let mut kept = Self { registry: Registry::recover(now, 1, []), disk, now };
         for node in 1..=2 {
             let token = TokenHash([node; 32]);
             kept.ask(1, 1, Request::Token { hash: token, life_micros: 1_000_000 });
@@ -59,7 +59,7 @@ impl Kept {
 
     fn crash(&mut self) {
         let records: Vec<_> = self.disk.clone().into_iter().collect();
-        self.registry = Registry::recover(self.now, Incarnation(2), records);
+        self.registry = Registry::recover(self.now, 2, records);
     }
 }
 

@@ -289,7 +289,7 @@ impl World {
 
     fn open_registry(&self, incarnation: u64) -> Registry {
         let records = self.disk.iter().map(|(key, record)| (key.clone(), record.clone()));
-        Registry::mutant(self.now, Incarnation(incarnation), records, self.rules)
+        Registry::mutant(self.now, incarnation, records, self.rules)
     }
 
     /// Takes one step. False when nothing is left to happen before `until`, or something is wrong.

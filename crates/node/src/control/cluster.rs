@@ -127,7 +127,7 @@ impl Node {
                 state: if draining { NodeState::Draining } else { NodeState::Up },
                 processes: running + waiting + sleeping + moving,
                 memory_bytes,
-                registry: self.home.is_some(),
+                registry: self.seat.is_here(),
                 asked: true,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 labels: self.balancing.labels().iter().cloned().collect(),
@@ -138,7 +138,7 @@ impl Node {
             up_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             members: self.roster.members().len() as u64,
             registry: RegistryStatus {
-                home: self.node_name(self.registry),
+                home: self.node_name(self.seat.node()),
                 answers: clock_heard.is_some_and(|since| since < REGISTRY_SILENCE),
             },
         })
@@ -171,7 +171,7 @@ impl Node {
             },
             processes: 0,
             memory_bytes: 0,
-            registry: member.peer.node == self.registry,
+            registry: member.peer.node == self.seat.node(),
             asked: false,
             version: String::new(),
             labels: Vec::new(),

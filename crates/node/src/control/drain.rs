@@ -1,5 +1,7 @@
 //! Emptying a node: everything that can leave leaves, what cannot is listed at the start.
 
+use std::sync::Arc;
+
 use api::{DrainEvent, DrainItem, DrainRequest, Error, ErrorCode, ProcessState, ProcessSummary};
 use axum::Json;
 use axum::body::Body;
@@ -47,7 +49,7 @@ pub(crate) async fn drain(
 
 impl Node {
     async fn empty(
-        &self,
+        self: &Arc<Self>,
         plan: bool,
         say: &mpsc::Sender<DrainEvent>,
     ) -> Result<Option<DrainEvent>, Error> {
@@ -57,6 +59,7 @@ impl Node {
             self.set_draining(true).await;
         }
         let processes = self.movable().await?;
+        let successor = self.seat.is_here().then(|| targets.first()).flatten();
         let items = self.plan(&processes, &targets);
         let _ = say.send(DrainEvent::Plan { items }).await;
         if plan {
@@ -68,6 +71,19 @@ impl Node {
                 ErrorCode::Refused,
                 "no other member is up to take what is here",
             ));
+        }
+        if let Some(successor) = successor {
+            // First of all: what follows asks it.
+            match self.hand_on(successor).await {
+                Ok(()) => {
+                    let to = successor.name.clone();
+                    let _ = say.send(DrainEvent::RegistryMoved { to }).await;
+                }
+                Err(error) => {
+                    self.set_draining(false).await;
+                    return Err(error);
+                }
+            }
         }
         let (mut moved, mut stayed) = (0, 0);
         let (mut waiting, mut leaving) = (processes.iter().enumerate(), FuturesUnordered::new());
@@ -92,7 +108,7 @@ impl Node {
             };
             let _ = say.send(event).await;
         }
-        let empty = stayed == 0 && self.home.is_none();
+        let empty = stayed == 0 && !self.seat.is_here();
         if stayed > 0 {
             self.set_draining(false).await;
         }
@@ -160,16 +176,13 @@ impl Node {
                 stays: targets.is_empty().then(|| "no other member is up".to_owned()),
             })
             .collect();
-        if self.home.is_some() {
+        if self.seat.is_here() {
             items.push(DrainItem {
                 pid: None,
                 what: "registry".to_owned(),
-                to: None,
+                to: targets.first().map(|target| target.name.clone()),
                 memory_bytes: 0,
-                stays: Some(
-                    "the registry stays where the cluster was founded; all members need it"
-                        .to_owned(),
-                ),
+                stays: targets.is_empty().then(|| "no other member is up".to_owned()),
             });
         }
         items

@@ -184,9 +184,9 @@ impl Node {
 
     /// Asks the registry, wherever it is.
     pub(crate) async fn ask_registry(&self, request: wire::Request) -> Result<wire::Reply, Error> {
-        match &self.home {
+        match self.seat.home() {
             Some(home) => home.asked(self.me, request).await.ok_or_else(ending),
-            None => self.caller.registry(self.registry, &request).await,
+            None => self.caller.registry(self.seat.node(), &request).await,
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use wire::{CodeHash, Peer, Pid};
 
 use super::answer::{Answered, ending, invalid, json};
-use super::{Node, Shared, balance, together};
+use super::{Node, Shared, balance, registry as handing, together};
 use crate::join::{CertifyRequest, JoinRequest};
 
 /// A piece of input for a process that may be here.
@@ -39,6 +39,7 @@ pub(super) fn router() -> Router<Shared> {
         .route("/internal/join", post(join))
         .route(together::PATH, post(together::gather))
         .merge(balance::router())
+        .merge(handing::router())
         .route("/internal/certify", post(certify))
 }
 
@@ -78,7 +79,7 @@ async fn registry(
 ) -> Answered {
     let request: wire::Request = wire::decode(&body).map_err(invalid)?;
     let elsewhere = || Error::new(ErrorCode::RegistryUnavailable, "the registry is not here");
-    let home = node.home.as_ref().ok_or_else(elsewhere)?;
+    let home = node.seat.home().ok_or_else(elsewhere)?;
     let reply = home.asked(peer, request).await.ok_or_else(ending)?;
     Ok(wire::encode(&reply).into_response())
 }
@@ -103,7 +104,7 @@ async fn certify(
     Json(request): Json<CertifyRequest>,
 ) -> Answered {
     let elsewhere = || Error::new(ErrorCode::RegistryUnavailable, "the registry is not here");
-    let certifier = node.certifier.as_ref().ok_or_else(elsewhere)?;
+    let certifier = node.seat.certifier().ok_or_else(elsewhere)?;
     json(certifier.certify(peer.node, &request)?)
 }
 

@@ -16,6 +16,7 @@ mod internal;
 mod list;
 mod locate;
 mod moving;
+mod registry;
 mod run;
 mod send;
 mod stdin;
@@ -33,19 +34,20 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use engine::Engine;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
-use wire::{ClusterId, NodeId, Peer, Pid};
+use wire::{ClusterId, Peer, Pid};
 
 pub(crate) use answer::{Answered, json, of_registry};
 pub(crate) use caller::Caller;
+pub(crate) use registry::Handed;
 
 use crate::balancing::Balancing;
 use crate::chronicle::Chronicle;
 use crate::codes::Codes;
 use crate::driver::Events;
-use crate::home::Home;
-use crate::join::Certifier;
 use crate::links::hello::Roster;
 use crate::logbook::Logbook;
+use crate::seat::Seat;
+use crate::succession::Succession;
 
 /// What every request may need.
 pub(crate) struct Node {
@@ -62,11 +64,9 @@ pub(crate) struct Node {
     pub(crate) roster: Roster,
     pub(crate) logbook: Logbook,
     pub(crate) chronicle: Chronicle,
-    pub(crate) registry: NodeId,
-    pub(crate) home: Option<Home>,
+    pub(crate) seat: Seat,
+    pub(crate) succession: Succession,
     pub(crate) balancing: Balancing,
-    /// Lets nodes in; on the registry's home only.
-    pub(crate) certifier: Option<Arc<Certifier>>,
     /// The cluster's certificate, if it has one.
     pub(crate) authority: RwLock<Option<Vec<u8>>>,
     /// Processes on their way into files, which wait to hear that the file is durable.
@@ -79,7 +79,7 @@ pub(crate) type Shared = Arc<Node>;
 
 /// Everything that the operator may ask.
 pub(crate) fn operators(node: Shared) -> Router {
-    let routes: [(api::Route, MethodRouter<Shared>); 24] = [
+    let routes: [(api::Route, MethodRouter<Shared>); 25] = [
         (route::UPLOAD, method(route::UPLOAD, run::upload)),
         (route::RUN, method(route::RUN, run::run)),
         (route::PS, method(route::PS, list::ps)),
@@ -96,6 +96,7 @@ pub(crate) fn operators(node: Shared) -> Router {
         (route::KILL, method(route::KILL, moving::kill)),
         (route::DRAIN, method(route::DRAIN, drain::drain)),
         (route::REBALANCE, method(route::REBALANCE, balance::rebalance)),
+        (route::REGISTRY_MOVE, method(route::REGISTRY_MOVE, registry::move_registry)),
         (route::NODES, method(route::NODES, cluster::nodes)),
         (route::FORGET, method(route::FORGET, cluster::forget)),
         (route::TOKEN, method(route::TOKEN, cluster::token)),

@@ -21,7 +21,7 @@ use protocol::balance::Labels;
 use protocol::{Input, Machine, Step, Wish};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use wire::{Envelope, NodeId, Offer, Peer, Pid, Report, Ticket};
+use wire::{Envelope, Offer, Peer, Pid, Report, Ticket};
 
 pub(crate) use arrivals::{Arrivals, Attempt, Landing};
 pub(crate) use guests::{Guest, Guests};
@@ -32,12 +32,12 @@ use crate::chronicle::Chronicle;
 use crate::clock::Clock;
 use crate::codes::Codes;
 use crate::halts::Halts;
-use crate::home::Home;
 use crate::links::bulk::Bulk;
 use crate::links::hello::Roster;
 use crate::links::messages::Messages;
 use crate::logbook::Logbook;
 use crate::papers::Info;
+use crate::seat::Seat;
 
 /// How long a daemon that is told to halt waits for its last words to leave.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -68,8 +68,7 @@ pub(crate) struct Driver {
     /// The last move of processes that left here.
     pub(crate) last_moves: HashMap<Pid, api::MoveReport>,
     pub(crate) roster: Roster,
-    registry: NodeId,
-    home: Option<Home>,
+    seat: Seat,
     messages: Arc<Messages>,
     bulk: Arc<Bulk>,
     arrivals: Arrivals,
@@ -107,8 +106,7 @@ pub(crate) struct Parts {
     pub(crate) stored: Vec<Stored>,
     pub(crate) labels: Labels,
     pub(crate) roster: Roster,
-    pub(crate) registry: NodeId,
-    pub(crate) home: Option<Home>,
+    pub(crate) seat: Seat,
     pub(crate) messages: Arc<Messages>,
     pub(crate) bulk: Arc<Bulk>,
     pub(crate) arrivals: Arrivals,
@@ -254,8 +252,7 @@ impl Driver {
             known: HashMap::new(),
             last_moves: HashMap::new(),
             roster: parts.roster,
-            registry: parts.registry,
-            home: parts.home,
+            seat: parts.seat,
             messages: parts.messages,
             bulk: parts.bulk,
             arrivals: parts.arrivals,

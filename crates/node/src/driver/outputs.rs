@@ -93,8 +93,8 @@ impl Driver {
     }
 
     fn ask(&mut self, ask: AskId, request: Request) {
-        let Some(home) = &self.home else {
-            return self.messages.send_any(self.registry, Message::Ask { ask, request });
+        let Some(home) = self.seat.home() else {
+            return self.messages.send_any(self.seat.node(), Message::Ask { ask, request });
         };
         let (me, events) = (self.me, self.events.clone());
         home.ask(me, request, move |reply| {
@@ -268,7 +268,7 @@ impl Driver {
             .iter()
             .filter(|member| member.standing != MemberStanding::Forgotten)
             .map(|member| member.peer.node)
-            .chain([self.registry])
+            .chain([self.seat.node()])
             .filter(|node| *node != self.me.node)
             .collect();
         self.messages.keep(&present);

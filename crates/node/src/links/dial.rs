@@ -8,6 +8,7 @@ use tokio_rustls::client::TlsStream;
 use wire::{Channel, Incarnation, NodeId};
 
 use super::hello::{self, HelloError, Identity, Roster};
+use crate::seat::Seat;
 use crate::trust::Tls;
 
 /// A member that takes longer to answer a call is as good as absent.
@@ -24,8 +25,8 @@ pub(crate) struct Dialer {
     pub(crate) roster: Roster,
     /// Replaced when the certificate is renewed; none in a node that is alone.
     tls: Arc<RwLock<Option<Tls>>>,
-    /// Where the registry's home was last: it must be reachable before there is any news.
-    registry: Arc<(NodeId, String)>,
+    /// Where the registry is: it must be reachable before there is any news.
+    seat: Seat,
 }
 
 /// Why a call failed.
@@ -53,14 +54,9 @@ pub(crate) enum CallError {
 }
 
 impl Dialer {
-    pub(crate) fn new(
-        identity: Identity,
-        roster: Roster,
-        tls: Option<Tls>,
-        registry: (NodeId, String),
-    ) -> Self {
+    pub(crate) fn new(identity: Identity, roster: Roster, tls: Option<Tls>, seat: Seat) -> Self {
         let tls = Arc::new(RwLock::new(tls));
-        Self { identity, roster, tls, registry: Arc::new(registry) }
+        Self { identity, roster, tls, seat }
     }
 
     pub(crate) fn tls(&self) -> Option<Tls> {
@@ -102,7 +98,10 @@ impl Dialer {
 
     fn address(&self, node: NodeId) -> Option<String> {
         let listed = self.roster.member(node).map(|member| member.address);
-        listed.or_else(|| (self.registry.0 == node).then(|| self.registry.1.clone()))
+        listed.or_else(|| {
+            let at = self.seat.at();
+            (at.node == node).then_some(at.address)
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, RwLock};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::Notify;
 use wire::{
     Channel, ClusterId, Hello, HelloRefused, Incarnation, Member, MemberStanding, NodeId, Peer,
     Versions,
@@ -27,7 +28,10 @@ pub(crate) struct Identity {
 
 /// The members as of the last news, shared by all who let connections in.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Roster(Arc<RwLock<Vec<Member>>>);
+pub(crate) struct Roster {
+    members: Arc<RwLock<Vec<Member>>>,
+    news: Arc<Notify>,
+}
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -66,15 +70,21 @@ impl Identity {
 
 impl Roster {
     pub(crate) fn set(&self, members: &[Member]) {
-        *self.0.write().expect("nobody panics in here") = members.to_vec();
+        *self.members.write().expect("nobody panics in here") = members.to_vec();
+        self.news.notify_one();
+    }
+
+    /// Until they have been set since this was awaited last. For one who waits.
+    pub(crate) async fn changed(&self) {
+        self.news.notified().await;
     }
 
     pub(crate) fn members(&self) -> Vec<Member> {
-        self.0.read().expect("nobody panics in here").clone()
+        self.members.read().expect("nobody panics in here").clone()
     }
 
     pub(crate) fn member(&self, node: NodeId) -> Option<Member> {
-        let members = self.0.read().expect("nobody panics in here");
+        let members = self.members.read().expect("nobody panics in here");
         members.iter().find(|member| member.peer.node == node).cloned()
     }
 

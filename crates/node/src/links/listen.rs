@@ -21,7 +21,7 @@ use super::hello;
 use super::messages::Messages;
 use crate::checkpoints::Checkpoints;
 use crate::driver::{Arrivals, Events};
-use crate::home::Home;
+use crate::seat::Seat;
 use crate::trust::{Purpose, peer_node};
 
 /// A caller who does not say who it is within this time is cut off.
@@ -38,7 +38,7 @@ const HANDSHAKES_MAX: usize = 64;
 #[derive(Clone)]
 pub(crate) struct Door {
     pub(crate) dialer: Dialer,
-    pub(crate) home: Option<Home>,
+    pub(crate) seat: Seat,
     pub(crate) messages: Arc<Messages>,
     /// The thread of the driver and the message links.
     pub(crate) letters: Handle,
@@ -123,7 +123,7 @@ impl Door {
         }
         let certified =
             peer_node(stream.get_ref().1.peer_certificates()).map_err(|error| error.to_string())?;
-        if let Some(home) = &self.home
+        if let Some(home) = self.seat.home()
             && self.dialer.roster.member(certified).is_none()
             && let Some(news) = home.news().await
         {
@@ -148,7 +148,11 @@ impl Door {
                 continue;
             }
             tracing::trace!(%envelope, "heard");
-            match (envelope.message, &self.home) {
+            let home = match &envelope.message {
+                Message::Ask { .. } => self.seat.home(),
+                _ => None,
+            };
+            match (envelope.message, home) {
                 (Message::Ask { ask, request }, Some(home)) => {
                     let messages = self.messages.clone();
                     home.ask(peer, request, move |reply| {

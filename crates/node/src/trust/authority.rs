@@ -1,5 +1,6 @@
 //! The cluster's certificate authority, and what a node holds from it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use rcgen::{
@@ -10,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use wire::NodeId;
 
 use super::{Fingerprint, dns_name};
-use crate::disk::{DataDir, DiskError};
+use crate::disk::{DataDir, DiskError, read};
 
 /// How long a node's certificate is good for.
 pub const CERTIFICATE_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
@@ -43,6 +44,11 @@ pub struct Credentials {
     pub key: PrivateKeyDer<'static>,
 }
 
+fn damaged(dir: &Path) -> impl Fn(rcgen::Error) -> DiskError {
+    let path = dir.join("ca.key");
+    move |error| DiskError::Damaged { path: path.clone(), what: error.to_string() }
+}
+
 /// A public key as it came over the wire: not known to be one until it has signed something.
 struct PublicKey(Vec<u8>);
 
@@ -62,30 +68,29 @@ impl Authority {
     /// # Errors
     /// If the files are damaged or the disk refuses.
     pub fn open(dir: &DataDir) -> Result<Self, DiskError> {
-        let damaged = |error: rcgen::Error| DiskError::Damaged {
-            path: dir.file("ca.key"),
-            what: error.to_string(),
-        };
-        match (dir.read("ca.der")?, dir.read("ca.key")?) {
-            (Some(certificate), Some(key)) => {
-                let key = PrivatePkcs8KeyDer::from(key);
-                let key = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ECDSA_P256_SHA256);
-                Ok(Self {
-                    certificate: CertificateDer::from(certificate),
-                    issuer: Issuer::new(authority_params(), key.map_err(damaged)?),
-                })
-            }
-            _ => {
-                let key = new_key();
-                let made = authority_params().self_signed(&key).map_err(damaged)?;
-                dir.write("ca.key", key.serialized_der())?;
-                dir.write("ca.der", made.der())?;
-                Ok(Self {
-                    certificate: made.der().clone(),
-                    issuer: Issuer::new(authority_params(), key),
-                })
-            }
+        if let Some(there) = Self::read(dir.path())? {
+            return Ok(there);
         }
+        let key = new_key();
+        let made = authority_params().self_signed(&key).map_err(damaged(dir.path()))?;
+        dir.write("ca.key", key.serialized_der())?;
+        dir.write("ca.der", made.der())?;
+        Ok(Self { certificate: made.der().clone(), issuer: Issuer::new(authority_params(), key) })
+    }
+
+    /// The authority in this directory, if there is one.
+    ///
+    /// # Errors
+    /// As of [`Self::open`].
+    pub(crate) fn read(dir: &Path) -> Result<Option<Self>, DiskError> {
+        let (certificate, key) = (read(&dir.join("ca.der"))?, read(&dir.join("ca.key"))?);
+        let (Some(certificate), Some(key)) = (certificate, key) else { return Ok(None) };
+        let key = PrivatePkcs8KeyDer::from(key);
+        let key = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ECDSA_P256_SHA256);
+        Ok(Some(Self {
+            certificate: CertificateDer::from(certificate),
+            issuer: Issuer::new(authority_params(), key.map_err(damaged(dir))?),
+        }))
     }
 
     /// The hash of its certificate.
