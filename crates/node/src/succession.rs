@@ -140,3 +140,84 @@ fn remove(path: &Path) -> Result<(), DiskError> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wire::Generation;
+
+    use super::*;
+    use crate::disk::{DataDir, MEMBERSHIP, Membership};
+
+    const ME: NodeId = NodeId(2);
+
+    fn node(dir: &DataDir) -> (Succession, Seat) {
+        let clock = Clock::start();
+        let succession = Succession::new(dir.path(), clock, Incarnation(1), None);
+        let membership = Membership {
+            node: ME,
+            name: "osprey".to_owned(),
+            registry: NodeId(1),
+            registry_address: "127.0.0.1:1".to_owned(),
+            term: 3,
+            peers: Vec::new(),
+            address: "127.0.0.1:2".to_owned(),
+            renew_at: 0,
+        };
+        dir.save_membership(&membership).unwrap();
+        let at = RegistryAt { term: 3, node: NodeId(1), address: membership.registry_address };
+        (succession, Seat::new(at, None, Some(dir.file(MEMBERSHIP))))
+    }
+
+    fn handed(term: u64) -> Handed {
+        let root = DataDir::ephemeral().unwrap();
+        Authority::open(&root).unwrap();
+        let part = |name| root.read(name).unwrap().unwrap();
+        let record = Record::Counters { next_node: 7, next_group: 9, generation: Generation(1) };
+        let (authority, authority_key) = (part(AUTHORITY), part(AUTHORITY_KEY));
+        Handed { term, records: vec![(Key::Counters, record)], authority, authority_key }
+    }
+
+    fn stage(succession: &Succession, handed: &Handed) {
+        succession.stage(&postcard::to_allocvec(handed).unwrap()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_staged_is_taken_up_once_and_is_there_after_a_restart() {
+        let dir = DataDir::ephemeral().unwrap();
+        let (succession, seat) = node(&dir);
+        let refused = succession.take(&seat, 4, ME, "here").unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Refused);
+        let handed = handed(4);
+        stage(&succession, &handed);
+        assert!(succession.take(&seat, 5, ME, "here").is_err(), "of another term");
+        assert!(!seat.is_here());
+        assert!(succession.take(&seat, 4, ME, "here").unwrap());
+        assert!(!succession.take(&seat, 4, ME, "here").unwrap(), "said again");
+        assert_eq!(seat.home().unwrap().rest().await.unwrap(), handed.records);
+        let membership = dir.membership().unwrap().unwrap();
+        assert_eq!((membership.registry, membership.term), (ME, 4));
+        let again = succession.open(4).unwrap();
+        assert_eq!(again.home.rest().await.unwrap(), handed.records);
+        assert!(again.certifier.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_crash_while_it_is_taken_up_leaves_it_to_be_taken_up() {
+        let dir = DataDir::ephemeral().unwrap();
+        let (succession, seat) = node(&dir);
+        stage(&succession, &handed(4));
+        // As far as it may have come before it is written down.
+        succession.place(&handed(4)).unwrap();
+        assert!(!succession.is_left(), "nothing that another node is to be told of");
+        assert!(succession.take(&seat, 4, ME, "here").unwrap());
+        succession.clear(&seat).unwrap();
+        assert!(dir.file(RECORDS).exists(), "the registry is here: nothing of it is removed");
+        let elsewhere = RegistryAt { term: 5, node: NodeId(1), address: String::new() };
+        assert!(seat.learn(&elsewhere).unwrap());
+        assert!(succession.is_left());
+        succession.clear(&seat).unwrap();
+        assert!(!dir.file(RECORDS).exists() && !dir.file(AUTHORITY_KEY).exists());
+        assert!(!succession.take(&seat, 4, ME, "here").unwrap(), "a word that was long on its way");
+        assert!(!seat.is_here());
+    }
+}
