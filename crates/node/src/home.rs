@@ -42,11 +42,14 @@ pub(crate) enum HomeError {
 
 type Answer = Box<dyn FnOnce(Reply) + Send>;
 
+/// Who wants all records.
+type Listener = Box<dyn FnOnce(Vec<(Key, Record)>) + Send>;
+
 enum Command {
     Ask(Peer, Request, Answer),
     News(Box<dyn FnOnce(News) + Send>),
     /// Answer nobody any more, and say all that there is.
-    Rest(Box<dyn FnOnce(Vec<(Key, Record)>) + Send>),
+    Rest(Listener),
     /// Answer again.
     Resume,
     Stop,
@@ -195,7 +198,7 @@ impl Writer {
     }
 
     /// What was answered before is on the disk, and said; what was asked with this may have been answered, too.
-    fn rest(&mut self, answer: Box<dyn FnOnce(Vec<(Key, Record)>) + Send>) {
+    fn rest(&mut self, answer: Listener) {
         match records(&self.database) {
             Ok(records) => {
                 self.rests = true;

@@ -461,7 +461,7 @@ mod tests {
     fn a_new_life_is_told_of_all_that_was_taken() {
         let mut machine = machine(1);
         let (pid, before, now) = (pid(2), peer(2), machine.now);
-        let after = Peer { incarnation: wire::Incarnation(2), ..before };
+        let after = Peer { incarnation: Incarnation(2), ..before };
         let bytes = Blob(b"last words".to_vec());
         machine.output_arrived((before, Life::FIRST), pid, 0, 0, Stream::Out, Blob::default());
         machine.log_opened(now, pid, 0, false);
