@@ -72,6 +72,31 @@ pub struct RegistryMoveReply {
     pub term: u64,
 }
 
+/// The registry is to be made anew, at the node that is asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryRebuildRequest {
+    /// The members that will not come back, the registry's home among them.
+    pub forget: Vec<String>,
+    /// The key that lets nodes in, from a copy of the last home's `ca.key`.
+    #[serde(default)]
+    pub key: Option<Vec<u8>>,
+}
+
+/// It was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryRebuildReply {
+    /// The member that has it.
+    pub home: String,
+    /// Its term.
+    pub term: u64,
+    /// How many processes it knows of.
+    pub processes: u64,
+    /// Whom it has forgotten.
+    pub forgotten: Vec<String>,
+    /// Whether it can let nodes in.
+    pub key: bool,
+}
+
 /// A node was declared gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForgetReply {

@@ -40,7 +40,8 @@ pub use balance::{MoveReason, NodeLoad, PlannedMove, RebalanceEvent, RebalanceRe
 pub use bytes::Bytes;
 pub use cluster::{
     Doing, ForgetReply, NodeState, NodeSummary, NodesReply, RegistryMoveReply, RegistryMoveRequest,
-    RegistryStatus, StatusReply, StopRequest, TokenReply, TokenRequest, VersionReply,
+    RegistryRebuildReply, RegistryRebuildRequest, RegistryStatus, StatusReply, StopRequest,
+    TokenReply, TokenRequest, VersionReply,
 };
 pub use error::{Error, ErrorCode};
 pub use events::{

@@ -126,6 +126,8 @@ pub mod route {
     pub const TOKEN: Route = Route::post("/v1/tokens");
     /// [`crate::RegistryMoveRequest`]; [`crate::RegistryMoveReply`].
     pub const REGISTRY_MOVE: Route = Route::post("/v1/registry/move");
+    /// [`crate::RegistryRebuildRequest`]; [`crate::RegistryRebuildReply`].
+    pub const REGISTRY_REBUILD: Route = Route::post("/v1/registry/rebuild");
     /// [`crate::StatusReply`].
     pub const STATUS: Route = Route::get("/v1/status");
     /// [`crate::StopRequest`]; an empty reply, then the daemon ends, processes and all.
@@ -139,7 +141,7 @@ pub mod route {
     pub const TRACE: Route = Route::post("/v1/trace");
 
     /// Every route, for the test that all are served.
-    pub const ALL: [Route; 25] = [
+    pub const ALL: [Route; 26] = [
         UPLOAD,
         RUN,
         PS,
@@ -157,6 +159,7 @@ pub mod route {
         DRAIN,
         REBALANCE,
         REGISTRY_MOVE,
+        REGISTRY_REBUILD,
         NODES,
         FORGET,
         TOKEN,

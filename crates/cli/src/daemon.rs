@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use api::{
-    Error, ErrorCode, ForgetReply, RegistryMoveReply, RegistryMoveRequest, StatusReply,
-    StopRequest, TokenReply, TokenRequest, route,
+    Error, ErrorCode, ForgetReply, RegistryMoveReply, RegistryMoveRequest, RegistryRebuildReply,
+    RegistryRebuildRequest, StatusReply, StopRequest, TokenReply, TokenRequest, route,
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use crate::destination::{self, Choice};
 use crate::host::{NodeStart, Ready};
 use crate::units::millis;
-use crate::words::{Format, NodeStartArgs, NodeWord, RegistryMove, TokenCreate};
+use crate::words::{Format, NodeStartArgs, NodeWord, RegistryMove, RegistryRebuild, TokenCreate};
 use crate::{Client, Host, list, say};
 
 /// What a detached daemon writes to, in its data directory.
@@ -97,6 +97,37 @@ pub(crate) async fn move_registry(at: &Choice, word: RegistryMove) -> Result<u8,
             say::out(&format!("the registry is at {} already", reply.to));
         }
         Format::Table => say::out(&format!("the registry is at {}: from {}", reply.to, reply.from)),
+    }
+    Ok(0)
+}
+
+pub(crate) async fn rebuild_registry(at: &Choice, word: RegistryRebuild) -> Result<u8, Error> {
+    let key =
+        match &word.key {
+            Some(path) => Some(std::fs::read(path).map_err(|error| {
+                Error::new(ErrorCode::Io, format!("{}: {error}", path.display()))
+            })?),
+            None => None,
+        };
+    let request = RegistryRebuildRequest { forget: word.forget, key };
+    let path = route::REGISTRY_REBUILD.fill(&[]);
+    let client = at.daemon()?;
+    let reply: RegistryRebuildReply =
+        client.reply(route::REGISTRY_REBUILD, &path, &request).await?;
+    match word.printing.format {
+        Format::Json => say::json(&reply),
+        Format::Table => {
+            let RegistryRebuildReply { home, processes, forgotten, key, .. } = &reply;
+            let forgotten = forgotten.join(", ");
+            say::out(&format!(
+                "the registry is at {home}: {processes} processes, without {forgotten}"
+            ));
+            if !key {
+                say::aside(
+                    "whimbrel: no node can join, and no certificate is renewed, without `ca.key`",
+                );
+            }
+        }
     }
     Ok(0)
 }

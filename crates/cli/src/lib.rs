@@ -106,6 +106,9 @@ async fn word(host: &dyn Host, words: Words) -> Result<u8, api::Error> {
         Word::Registry { word: words::RegistryWord::Move(word) } => {
             daemon::move_registry(&at, word).await
         }
+        Word::Registry { word: words::RegistryWord::Rebuild(word) } => {
+            daemon::rebuild_registry(&at, word).await
+        }
         Word::Token { word: words::TokenWord::Create(word) } => daemon::token(&at, word).await,
         Word::Status(word) => list::status(&at, word).await,
         Word::Completions(word) => Ok(words::completions(word.shell)),

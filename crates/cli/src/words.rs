@@ -77,7 +77,7 @@ pub enum Word {
         #[command(subcommand)]
         word: NodeWord,
     },
-    /// Hand the registry on to another member
+    /// Hand the registry on to another member, or make it anew
     Registry {
         /// What to do.
         #[command(subcommand)]
@@ -613,6 +613,8 @@ pub struct NodeStartArgs {
 pub enum RegistryWord {
     /// Hand it on: questions wait for a moment, processes run on
     Move(RegistryMove),
+    /// Make it anew from what the members know, when its home is lost for good
+    Rebuild(RegistryRebuild),
 }
 
 #[derive(Debug, Args)]
@@ -625,6 +627,26 @@ pub struct RegistryMove {
     /// The member that is to have it
     #[arg(long, value_name = "NODE")]
     pub to: String,
+    #[command(flatten)]
+    pub printing: Printing,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  whimbrel registry rebuild --forget heron
+  whimbrel registry rebuild --forget heron --key backup/ca.key
+
+The registry is at this node then. All members that are not forgotten must answer. What the others had is lost:
+forget only machines that are off. Processes in files start as new ones. Without the key no node
+can join and no certificate is renewed.")]
+pub struct RegistryRebuild {
+    /// A member that will not come back: the registry's home, and whoever does not answer
+    #[arg(long, value_name = "NODE", required = true)]
+    pub forget: Vec<String>,
+    /// A copy of the file `ca.key` of the last home
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
     #[command(flatten)]
     pub printing: Printing,
 }
@@ -724,6 +746,7 @@ impl Words {
                 NodeWord::Stop { .. } => Printing::default(),
             },
             Word::Registry { word: RegistryWord::Move(word) } => word.printing,
+            Word::Registry { word: RegistryWord::Rebuild(word) } => word.printing,
             Word::Token { word: TokenWord::Create(word) } => word.printing,
             Word::Status(word) => word.printing,
             Word::Version(word) => word.printing,

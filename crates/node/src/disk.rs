@@ -4,10 +4,10 @@
 //! lock          held by the running daemon; its pid is inside
 //! format        version of this layout
 //! incarnation   raised, and on disk, before the node says its first word
-//! node.json     number, name and cluster, once it is a member
+//! node.json     number and name, once it is a member; where the registry is, and who the others are
 //! ca.der        the cluster's certificate; ca.key beside it on the registry's home only
 //! node.der      this node's certificate, and node.key
-//! registry.db   the authority's records, on its home only
+//! registry.db   the authority's records, on its home only; registry.next before it is the home
 //! code/         programs by hash, and their machine code
 //! logs/         what processes wrote, where this node is their home of output
 //! durable/      images of durable processes that are here
@@ -54,6 +54,9 @@ pub struct Membership {
     /// The other members, and where they were reached last: who is asked where the registry is, if it is silent.
     #[serde(default)]
     pub peers: Vec<(NodeId, String)>,
+    /// The term that it has promised to a member which makes the registry anew.
+    #[serde(default)]
+    pub promised: Option<(u64, NodeId)>,
     /// Where this node was reached last: it listens there again unless told otherwise.
     pub address: String,
     /// When the certificate should be renewed, in seconds since 1970.

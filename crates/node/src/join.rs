@@ -89,6 +89,13 @@ pub(crate) fn found(authority: &Authority, node: NodeId) -> Credentials {
     Credentials { authority: authority.certificate().clone(), certificate, key }
 }
 
+/// The registry was made anew without the key of its last home.
+fn no_key() -> Error {
+    let words = "the key that lets nodes in was lost with the registry's last home";
+    Error::new(ErrorCode::RegistryUnavailable, words)
+        .with_hint("put a copy of its `ca.key` into this node's data directory and start it again")
+}
+
 /// What joiners may ask: to join.
 pub(crate) fn router(node: Shared) -> Router {
     Router::new()
@@ -107,7 +114,11 @@ async fn join_in(
 impl Node {
     /// Makes a joiner a member, at the registry's home.
     pub(crate) async fn let_join(&self, request: JoinRequest) -> Result<JoinReply, Error> {
-        let (Some(certifier), Some(home)) = (self.seat.certifier(), self.seat.home()) else {
+        let (certifier, home) = (self.seat.certifier(), self.seat.home());
+        if home.is_some() && certifier.is_none() {
+            return Err(no_key());
+        }
+        let (Some(certifier), Some(home)) = (certifier, home) else {
             let body = serde_json::to_vec(&request).expect("a request is plain data");
             let path = "/internal/join";
             return self.caller.json(self.seat.node(), hyper::Method::POST, path, body).await;
@@ -137,6 +148,7 @@ impl Node {
         let request = CertifyRequest { public_key };
         let certificate = match self.seat.certifier() {
             Some(certifier) => certifier.certify(self.me.node, &request)?,
+            None if self.seat.is_here() => return Err(no_key()),
             None => {
                 let body = serde_json::to_vec(&request).expect("a request is plain data");
                 let path = "/internal/certify";

@@ -193,6 +193,7 @@ struct PlaceInCluster {
     here: Option<Here>,
     /// The other members as of the last time.
     peers: Vec<(NodeId, String)>,
+    promised: Option<(u64, NodeId)>,
     address: String,
     others: Option<Others>,
 }
@@ -217,6 +218,7 @@ impl Start<'_> {
             registry: RegistryAt { term: 0, node, address: String::new() },
             here: Some(Here { home, certifier: None }),
             peers: Vec::new(),
+            promised: None,
             address: String::new(),
             others: None,
         })
@@ -264,6 +266,7 @@ impl Start<'_> {
             registry: RegistryAt { term, node: registry, address: registry_address },
             here,
             peers: membership.peers,
+            promised: membership.promised,
             address,
             others: Some(Others { listener, credentials, renew_at: membership.renew_at }),
         })
@@ -292,6 +295,7 @@ impl Start<'_> {
             },
             here: None,
             peers: Vec::new(),
+            promised: None,
             address,
             others: Some(Others { listener, credentials, renew_at: join::renew_at() }),
         })
@@ -310,6 +314,7 @@ impl Start<'_> {
             registry: RegistryAt { term: 0, node, address: address.clone() },
             here: Some(Here { home, certifier: Some(Arc::new(Certifier(authority))) }),
             peers: Vec::new(),
+            promised: None,
             address,
             others: Some(Others { listener, credentials, renew_at: join::renew_at() }),
         })
@@ -355,6 +360,7 @@ impl Start<'_> {
             registry_address: place.registry.address.clone(),
             term: place.registry.term,
             peers: place.peers.clone(),
+            promised: place.promised,
             address: place.address.clone(),
             renew_at: others.renew_at,
         };
@@ -388,7 +394,7 @@ async fn assemble(
         roster.set(&known.collect::<Vec<_>>());
     }
     let file = place.others.is_some().then(|| dir.file(MEMBERSHIP));
-    let seat = Seat::new(place.registry, place.here, file);
+    let seat = Seat::new(place.registry, place.here, place.promised, file);
     let halts = config.halts.clone();
     let succession = Succession::new(dir.path(), clock, incarnation, halts);
     let identity = Identity::new(place.cluster, me);

@@ -46,11 +46,18 @@ struct Inner {
 struct Seated {
     at: RegistryAt,
     here: Option<Here>,
+    /// The term that was promised to a member which makes the registry anew.
+    promised: Option<(u64, NodeId)>,
 }
 
 impl Seat {
-    pub(crate) fn new(at: RegistryAt, here: Option<Here>, file: Option<PathBuf>) -> Self {
-        let seated = RwLock::new(Seated { at, here });
+    pub(crate) fn new(
+        at: RegistryAt,
+        here: Option<Here>,
+        promised: Option<(u64, NodeId)>,
+        file: Option<PathBuf>,
+    ) -> Self {
+        let seated = RwLock::new(Seated { at, here, promised });
         Self(Arc::new(Inner { seated, changing: Mutex::default(), file }))
     }
 
@@ -130,6 +137,22 @@ impl Seat {
         if self.is_here() { Ok(()) } else { act() }
     }
 
+    /// Promises a term to one member. The term that is promised to another, if that is not before it.
+    ///
+    /// # Errors
+    /// If the disk refuses: then nothing is promised.
+    pub(crate) fn promise(&self, term: u64, to: NodeId) -> Result<Option<u64>, DiskError> {
+        let _changing = self.0.changing.lock().expect("nobody panics in here");
+        match self.look(|seated| seated.promised) {
+            Some(promised) if promised == (term, to) => return Ok(None),
+            Some((other, _)) if term <= other => return Ok(Some(other)),
+            _ => (),
+        }
+        self.change(|membership| membership.promised = Some((term, to)))?;
+        self.0.seated.write().expect("nobody panics in here").promised = Some((term, to));
+        Ok(None)
+    }
+
     fn write_down(&self, at: &RegistryAt) -> Result<(), DiskError> {
         self.change(|membership| {
             (membership.term, membership.registry) = (at.term, at.node);
@@ -159,10 +182,21 @@ mod tests {
 
     #[test]
     fn a_later_term_is_believed_and_an_earlier_one_is_not() {
-        let seat = Seat::new(at(3, 1), None, None);
+        let seat = Seat::new(at(3, 1), None, None, None);
         assert!(!seat.learn(&at(3, 2)).unwrap());
         assert!(!seat.learn(&at(2, 2)).unwrap());
         assert!(seat.learn(&at(4, 2)).unwrap());
         assert_eq!(seat.at(), at(4, 2));
+    }
+
+    #[test]
+    fn a_term_is_promised_once() {
+        let seat = Seat::new(at(3, 1), None, None, None);
+        let mut ask = |term, to| seat.promise(term, NodeId(to)).unwrap();
+        assert_eq!(ask(4, 2), None);
+        assert_eq!(ask(4, 3), Some(4), "to another");
+        assert_eq!(ask(4, 2), None, "asked again");
+        assert_eq!(ask(5, 3), None, "a later one");
+        assert_eq!(ask(4, 2), Some(5));
     }
 }

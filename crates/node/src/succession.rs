@@ -89,7 +89,10 @@ impl Succession {
         self.remove_records()?;
         write_records(&self.dir.join(RECORDS), &handed.records)
             .map_err(|error| Error::new(ErrorCode::Io, error.to_string()))?;
-        write_whole(&self.dir.join(AUTHORITY_KEY), &handed.authority_key)?;
+        // One that is made anew without it lets nobody in.
+        if !handed.authority_key.is_empty() {
+            write_whole(&self.dir.join(AUTHORITY_KEY), &handed.authority_key)?;
+        }
         write_whole(&self.dir.join(AUTHORITY), &handed.authority)?;
         Ok(())
     }
@@ -160,12 +163,13 @@ mod tests {
             registry_address: "127.0.0.1:1".to_owned(),
             term: 3,
             peers: Vec::new(),
+            promised: None,
             address: "127.0.0.1:2".to_owned(),
             renew_at: 0,
         };
         dir.save_membership(&membership).unwrap();
         let at = RegistryAt { term: 3, node: NodeId(1), address: membership.registry_address };
-        (succession, Seat::new(at, None, Some(dir.file(MEMBERSHIP))))
+        (succession, Seat::new(at, None, None, Some(dir.file(MEMBERSHIP))))
     }
 
     fn handed(term: u64) -> Handed {

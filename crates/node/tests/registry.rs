@@ -141,3 +141,95 @@ async fn a_member_that_does_not_take_it_leaves_it_where_it_is() {
     assert_eq!(move_registry(&heron, "osprey").await.unwrap().to, "osprey");
     until_at(&heron, "osprey").await;
 }
+
+async fn rebuild(
+    client: &Client,
+    forget: &[&str],
+    key: Option<Vec<u8>>,
+) -> Result<api::RegistryRebuildReply, Error> {
+    let forget = forget.iter().map(|name| (*name).to_owned()).collect();
+    let request = api::RegistryRebuildRequest { forget, key };
+    client.json(Method::POST, "/v1/registry/rebuild", &request).await
+}
+
+async fn until_silent(client: &Client) {
+    let silent = async {
+        loop {
+            let status: StatusReply = client.get(Method::GET, "/v1/status").await.unwrap();
+            if !status.registry.answers {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(common::PATIENCE, silent).await.expect("the registry is off");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_that_is_lost_is_made_anew_from_what_the_members_know() {
+    let mut members = cluster(&NAMES).await;
+    let [heron, osprey, curlew] = [0, 1, 2].map(|at| members[at].client());
+    let named = |name: &'static str| {
+        move |request: &mut api::RunRequest| {
+            request.name = Some(name.to_owned());
+        }
+    };
+    let mut stays = osprey.run(&counter(u32::MAX, 100_000), named("stays")).await;
+    let mut lost = curlew.run(&counter(u32::MAX, 100_000), named("lost")).await;
+    stays.until(1).await;
+    lost.until(1).await;
+    osprey.move_to(stays.pid, "curlew").await.unwrap();
+    curlew.move_to(lost.pid, "heron").await.unwrap();
+    lost.until(lost.output.len() + 1).await;
+    let answers = rebuild(&osprey, &["heron"], None).await.unwrap_err();
+    assert_eq!(answers.code, ErrorCode::Refused, "{answers}");
+
+    // The home is gone, with its disk.
+    let key = std::fs::read(members[0].data.path().join("ca.key")).unwrap();
+    let mut home = members.remove(0);
+    stop(&mut home).await;
+    drop((home, heron));
+    until_silent(&osprey).await;
+    let home_too = rebuild(&osprey, &[], None).await.unwrap_err();
+    assert!(home_too.message.contains("the registry is at heron"), "{home_too}");
+    let not_off = rebuild(&osprey, &["heron", "curlew"], None).await.unwrap_err();
+    assert_eq!(not_off.message, "curlew answers: it is not off");
+    let foreign = rebuild(&osprey, &["heron"], Some(vec![1, 2, 3])).await.unwrap_err();
+    assert_eq!(foreign.code, ErrorCode::InvalidRequest);
+
+    let reply = rebuild(&osprey, &["heron"], None).await.unwrap();
+    assert_eq!((&*reply.home, reply.term, reply.key), ("osprey", 1, false));
+    assert_eq!(reply.forgotten, ["heron"]);
+    until_at(&osprey, "osprey").await;
+    until_at(&curlew, "osprey").await;
+
+    // What runs runs on, can be moved, and has its name; what was with the home is lost, and its name is free.
+    curlew.move_to(stays.pid, "osprey").await.unwrap();
+    stays.until(stays.output.len() + 1).await;
+    assert!(matches!(lost.until_end().await, Outcome::Lost { .. }));
+    let path = "/v1/processes/stays";
+    let detail: api::ProcessDetail = curlew.get(Method::GET, path).await.unwrap();
+    assert_eq!((detail.summary.pid, &*detail.summary.node), (stays.pid, "osprey"));
+    let mut again = curlew.run(&counter(u32::MAX, 100_000), named("lost")).await;
+    assert_ne!(again.pid.group, stays.pid.group);
+    again.until(1).await;
+
+    // Nobody can join without the key.
+    let token: api::TokenReply =
+        curlew.json(Method::POST, "/v1/tokens", &api::TokenRequest::default()).await.unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let mut joins = config("plover", data.path());
+    joins.join = Some((token.address.clone(), token.token.clone()));
+    let refused = Node::start(joins).await.err().expect("it is not let in");
+    assert!(refused.message.contains("the key that lets nodes in was lost"), "{refused}");
+    stop(&mut members[0]).await;
+    std::fs::write(members[0].data.path().join("ca.key"), key).unwrap();
+    let _osprey = start_again("osprey", members[0].data.path()).await;
+    until_at(&curlew, "osprey").await;
+    let token: api::TokenReply =
+        curlew.json(Method::POST, "/v1/tokens", &api::TokenRequest::default()).await.unwrap();
+    let mut joins = config("plover", data.path());
+    joins.join = Some((token.address, token.token));
+    let _plover = Node::start(joins).await.unwrap();
+    curlew.until_up(3).await;
+}

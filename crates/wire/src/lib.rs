@@ -21,6 +21,7 @@ mod mail;
 mod message;
 mod registry;
 mod section;
+mod testimony;
 
 pub use codec::{Blob, DecodeError, MESSAGE_BYTES_MAX, WIRE_VERSION, decode, encode};
 pub use hello::{Agreed, Channel, ClusterId, Format, Hello, HelloRefused, Versions};
@@ -41,3 +42,4 @@ pub use registry::{
     Write,
 };
 pub use section::Section;
+pub use testimony::{Claim, Held, Testimony};

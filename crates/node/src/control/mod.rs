@@ -16,6 +16,7 @@ mod internal;
 mod list;
 mod locate;
 mod moving;
+mod rebuild;
 mod registry;
 mod run;
 mod send;
@@ -79,7 +80,7 @@ pub(crate) type Shared = Arc<Node>;
 
 /// Everything that the operator may ask.
 pub(crate) fn operators(node: Shared) -> Router {
-    let routes: [(api::Route, MethodRouter<Shared>); 25] = [
+    let routes: [(api::Route, MethodRouter<Shared>); 26] = [
         (route::UPLOAD, method(route::UPLOAD, run::upload)),
         (route::RUN, method(route::RUN, run::run)),
         (route::PS, method(route::PS, list::ps)),
@@ -97,6 +98,7 @@ pub(crate) fn operators(node: Shared) -> Router {
         (route::DRAIN, method(route::DRAIN, drain::drain)),
         (route::REBALANCE, method(route::REBALANCE, balance::rebalance)),
         (route::REGISTRY_MOVE, method(route::REGISTRY_MOVE, registry::move_registry)),
+        (route::REGISTRY_REBUILD, method(route::REGISTRY_REBUILD, rebuild::rebuild)),
         (route::NODES, method(route::NODES, cluster::nodes)),
         (route::FORGET, method(route::FORGET, cluster::forget)),
         (route::TOKEN, method(route::TOKEN, cluster::token)),

@@ -30,12 +30,13 @@ use wire::{Key, Member, NodeId, Record};
 
 use super::answer::{Answered, ending, json};
 use super::find::Asker;
+use super::rebuild::{TESTIMONY, testify};
 use super::{Node, Shared};
 use crate::seat::RegistryAt;
 
 const STAGE: &str = "/internal/registry/stage";
 const TAKE: &str = "/internal/registry/take";
-const AT: &str = "/internal/registry/at";
+pub(super) const AT: &str = "/internal/registry/at";
 
 /// How often a successor that does not answer is told again, and a silent registry is looked for.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -59,7 +60,11 @@ pub(crate) struct Handed {
 }
 
 pub(super) fn router() -> Router<Shared> {
-    Router::new().route(STAGE, post(stage)).route(TAKE, post(take)).route(AT, get(at).post(learn))
+    Router::new()
+        .route(STAGE, post(stage))
+        .route(TAKE, post(take))
+        .route(AT, get(at).post(learn))
+        .route(TESTIMONY, post(testify))
 }
 
 /// An operator hands the registry on.
@@ -185,7 +190,7 @@ impl Node {
     }
 
     /// Tells all members where the registry is: those that do not hear it will ask.
-    async fn tell_where(&self) {
+    pub(super) async fn tell_where(&self) {
         let body = serde_json::to_vec(&self.seat.at()).expect("plain data");
         let others = self.others();
         let told = others
@@ -198,7 +203,7 @@ impl Node {
         }
     }
 
-    async fn learn_where(&self, at: RegistryAt) -> Result<(), Error> {
+    pub(super) async fn learn_where(&self, at: RegistryAt) -> Result<(), Error> {
         let seat = self.seat.clone();
         let learned = tokio::task::spawn_blocking(move || {
             let learned = seat.learn(&at)?;
@@ -244,7 +249,7 @@ impl Node {
         heard.await.flatten().is_some()
     }
 
-    async fn registry_is_silent(&self) -> bool {
+    pub(super) async fn registry_is_silent(&self) -> bool {
         let heard = self.events.look(|driver| driver.machine.registry_heard(driver.clock.now()));
         let silent = protocol::Span::millis(SILENT_AFTER.as_millis() as u64);
         heard.await.flatten().is_none_or(|since| silent < since)

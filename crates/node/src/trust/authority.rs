@@ -93,6 +93,18 @@ impl Authority {
         }))
     }
 
+    /// Whether a key is that of an authority's certificate.
+    #[must_use]
+    pub(crate) fn is_key_of(certificate: &[u8], key: &[u8]) -> bool {
+        let key = PrivatePkcs8KeyDer::from(key.to_vec());
+        let key = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ECDSA_P256_SHA256);
+        // The certificate has the public key in it as it is.
+        key.is_ok_and(|key| {
+            let public = key.der_bytes();
+            certificate.windows(public.len()).any(|part| part == public)
+        })
+    }
+
     /// The hash of its certificate.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
