@@ -104,7 +104,7 @@ pub(crate) async fn move_registry(at: &Choice, word: RegistryMove) -> Result<u8,
 pub(crate) async fn rebuild_registry(at: &Choice, word: RegistryRebuild) -> Result<u8, Error> {
     let key =
         match &word.key {
-            Some(path) => Some(std::fs::read(path).map_err(|error| {
+            Some(path) => Some(fs::read(path).map_err(|error| {
                 Error::new(ErrorCode::Io, format!("{}: {error}", path.display()))
             })?),
             None => None,

@@ -106,7 +106,7 @@ impl Machine {
     }
 
     /// Those of which nothing has been heard are not waited for any longer, and so none of the others is.
-    pub(crate) fn gathering_is_late(&mut self, _now: Instant, id: u64) {
+    pub(crate) fn gathering_is_late(&mut self, id: u64) {
         if !self.gatherings.is(id, &State::Open) {
             return;
         }

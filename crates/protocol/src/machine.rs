@@ -413,7 +413,7 @@ impl Machine {
                 Timer::Port => self.wake_port(now),
                 Timer::Renew => self.renew(now),
                 Timer::Spawning => self.spawn_waiting(now),
-                Timer::Gathering(id) => self.gathering_is_late(now, id),
+                Timer::Gathering(id) => self.gathering_is_late(id),
                 Timer::Floors => self.forget_floors(now),
             }
         }
