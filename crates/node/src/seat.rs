@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn a_term_is_promised_once() {
         let seat = Seat::new(at(3, 1), None, None, None);
-        let mut ask = |term, to| seat.promise(term, NodeId(to)).unwrap();
+        let ask = |term, to| seat.promise(term, NodeId(to)).unwrap();
         assert_eq!(ask(4, 2), None);
         assert_eq!(ask(4, 3), Some(4), "to another");
         assert_eq!(ask(4, 2), None, "asked again");

@@ -220,7 +220,7 @@ async fn a_registry_that_is_lost_is_made_anew_from_what_the_members_know() {
     let data = tempfile::tempdir().unwrap();
     let mut joins = config("plover", data.path());
     joins.join = Some((token.address.clone(), token.token.clone()));
-    let refused = Node::start(joins).await.err().expect("it is not let in");
+    let refused = Node::start(joins).await.expect_err("it is not let in");
     assert!(refused.message.contains("the key that lets nodes in was lost"), "{refused}");
     stop(&mut members[0]).await;
     std::fs::write(members[0].data.path().join("ca.key"), key).unwrap();

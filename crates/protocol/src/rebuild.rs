@@ -110,7 +110,8 @@ fn members(
         record.settled = record.settled.max(*settled);
         if record.incarnation <= peer.incarnation {
             record.incarnation = peer.incarnation;
-            (record.name.clone_from(name), record.address.clone_from(address));
+            record.name.clone_from(name);
+            record.address.clone_from(address);
         }
     }
     for Testimony { from, .. } in said {

@@ -145,10 +145,12 @@ impl Machine {
         {
             return self.stay(now, pid, Why::Target(from.node, reason));
         }
-        // It holds the image, and does not ask for it. Should this node go before the record says that the move is given
+        // A refusal of a `prepare` that was said again may come late and means nothing any more. But this one holds the image,
+        // and does not ask for it. Should this node go before the record says that the move is given
         // up, it will: so nothing but the record counts.
         if let Some((Phase::Offered(m), o)) = self.phase(pid)
             && (m.target, o) == (from, offer)
+            && reason == Refusal::Apart
         {
             m.trouble.get_or_insert(Why::Target(from.node, reason));
             self.ask_to_give_up(now, pid);
