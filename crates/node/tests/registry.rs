@@ -80,8 +80,11 @@ async fn the_registry_goes_where_it_is_sent_and_all_find_it() {
     let plover = Node::start(joins).await.unwrap();
     heron.until_up(4).await;
 
-    // And back, by way of a third.
+    // And back, by way of a third: nobody waits until all have heard where it is.
     assert_eq!(move_registry(&curlew, "plover").await.unwrap().term, 2);
+    let asked: Result<api::TokenReply, Error> =
+        curlew.json(Method::POST, "/v1/tokens", &api::TokenRequest::default()).await;
+    asked.expect("it is found");
     assert_eq!(move_registry(&curlew, "heron").await.unwrap().term, 3);
     for client in [&heron, &osprey, &curlew] {
         until_at(client, "heron").await;

@@ -89,7 +89,12 @@ impl Caller {
             .body(Body::from(wire::encode(request)))
             .expect("our own paths are well-formed");
         let response = self.request(home, request).await.map_err(silent)?;
+        let status = response.status();
         let bytes = collect(response, wire::MESSAGE_BYTES_MAX).await?;
+        if status != StatusCode::OK {
+            let unread = |error| Error::new(ErrorCode::Internal, format!("the registry: {error}"));
+            return Err(serde_json::from_slice(&bytes).unwrap_or_else(unread));
+        }
         wire::decode(&bytes)
             .map_err(|error| Error::new(ErrorCode::Internal, format!("the registry: {error}")))
     }

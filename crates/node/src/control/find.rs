@@ -186,7 +186,21 @@ impl Node {
     pub(crate) async fn ask_registry(&self, request: wire::Request) -> Result<wire::Reply, Error> {
         match self.seat.home() {
             Some(home) => home.asked(self.me, request).await.ok_or_else(ending),
-            None => self.caller.registry(self.seat.node(), &request).await,
+            None => {
+                let home = self.seat.node();
+                let answered = self.caller.registry(home, &request).await;
+                if !matches!(&answered, Err(error) if error.code == ErrorCode::RegistryUnavailable)
+                {
+                    return answered;
+                }
+                // It may have been handed on a moment ago.
+                self.ask_where().await;
+                match self.seat.home() {
+                    Some(home) => home.asked(self.me, request).await.ok_or_else(ending),
+                    None if self.seat.node() == home => answered,
+                    None => self.caller.registry(self.seat.node(), &request).await,
+                }
+            }
         }
     }
 }

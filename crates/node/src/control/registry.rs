@@ -74,7 +74,9 @@ pub(super) async fn move_registry(
     Json(request): Json<RegistryMoveRequest>,
 ) -> Answered {
     let home = node.seat.node();
-    if !node.seat.is_here() && asker == Asker::Operator {
+    // A member that passes it on may not have heard that the registry was handed on from here.
+    let asks_here = matches!(asker, Asker::Member(peer) if peer.node == home);
+    if !node.seat.is_here() && !asks_here {
         let body = serde_json::to_vec(&request).expect("a request is plain data");
         let path = api::route::REGISTRY_MOVE.fill(&[]);
         return node.pass_on(home, Method::POST, &path, axum::body::Body::from(body)).await;
@@ -255,7 +257,7 @@ impl Node {
         heard.await.flatten().is_none_or(|since| silent < since)
     }
 
-    async fn ask_where(&self) {
+    pub(super) async fn ask_where(&self) {
         let others = self.others();
         let asked = others.iter().map(|member| {
             let asks = self.caller.json::<RegistryAt>(member.peer.node, Method::GET, AT, vec![]);

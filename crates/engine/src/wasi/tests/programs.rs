@@ -95,7 +95,7 @@ fn process() {
         0000.7
         heron
         3
-        ["epoch", "group", "inbox", "monitor", "node", "register", "self", "send", "whereis"]
+        ["epoch", "group", "inbox", "link", "monitor", "node", "register", "self", "send", "trap_exit", "whereis"]
         to the other stream
         Ok(17)
     "#]],
