@@ -26,7 +26,12 @@ impl Machine {
                 continue;
             }
             let concerned = pair.watcher || pair.linked;
-            let hears = pair.out.next != 0 || (concerned && told);
+            let written = pair.out.next != 0;
+            // The mutant tells only those that it has written to.
+            if concerned && !written && !told {
+                continue;
+            }
+            let hears = written || concerned;
             if hears && pair.closed.is_none() {
                 pair.out.end(reason);
             }
