@@ -25,7 +25,7 @@
 //!   (local.get $n))
 //! ```
 //!
-//! The run form, with our memories, globals and the helper `$push` by name:
+//! The run form, with our memories and globals by name:
 //!
 //! ```wat
 //! (func $count (param $n i32) (result i32) (local $site i32)
@@ -48,12 +48,16 @@
 //!   end
 //!   (i32.store $frames offset=4 (global.get $top) (i32.const 0))        ;; which function
 //!   (i32.store $frames offset=8 (global.get $top) (local.get $site))    ;; which site
-//!   (call $push (i32.const 12))
+//!   (global.set $top (i32.const 12))
+//!   (global.set $state (i32.const 1))                                   ;; unwinding
 //!   (return (i32.const 0)))                                             ;; a dummy
 //! ```
 //!
 //! The poll is atomic because an optimiser may delete a plain load from a loop, and it returns
 //! because a cold path that merges back into a loop makes the loop slow.
+//!
+//! A function that calls nothing is the innermost, so its frame is the first. In others a helper does what the last lines
+//! but one do, adds to the top, and makes room for the next frame.
 //!
 //! # Where a program can stop
 //!

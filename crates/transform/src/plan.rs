@@ -119,6 +119,12 @@ impl Plan {
         !self.sites_within(op, body.ops[op as usize].partner).is_empty()
     }
 
+    /// Whether nothing that can stop runs while the function's frame is on the stack: it is always
+    /// the innermost.
+    pub(crate) fn is_innermost(&self) -> bool {
+        self.sites.iter().all(|site| matches!(site.kind, SiteKind::Entry | SiteKind::Loop))
+    }
+
     /// The sites strictly between two operators.
     pub(crate) fn sites_within(&self, start: u32, end: u32) -> std::ops::Range<u32> {
         let first = self.order.partition_point(|&at| at <= start + 1);

@@ -61,3 +61,29 @@ fn cases_survive_every_freeze() {
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
+
+/// The frame of a leaf is written without a look at what room there is: it and its caller's, each of most of a page.
+#[test]
+fn large_frames_have_room() {
+    const LOCALS: usize = 5_000;
+    let locals = "i64 ".repeat(LOCALS);
+    let each = |code: &dyn Fn(usize) -> String| (1..=LOCALS).map(code).collect::<String>();
+    let set =
+        each(&|local| format!("(local.set {local} (i64.add (i64.const {local}) (local.get 0)))"));
+    let sum = each(&|local| format!("(local.set 0 (i64.xor (local.get 0) (local.get {local})))"));
+    let text = format!(
+        "(module
+           (func $leaf (param i64) (result i64) (local {locals} i32) {set}
+             (loop $round
+               (local.set {count} (i32.add (local.get {count}) (i32.const 1)))
+               (br_if $round (i32.lt_u (local.get {count}) (i32.wrap_i64 (local.get 0)))))
+             {sum} (local.get 0))
+           (func (export \"sum\") (param i64) (result i64) (local {locals}) {set}
+             (local.set 0 (call $leaf (local.get 0)))
+             {sum} (local.get 0)))",
+        count = LOCALS + 1,
+    );
+    let case = Case::new(&harness::engine(), &wat::parse_str(text).unwrap()).unwrap();
+    let freezes = case.compare(&[("sum".to_owned(), vec![Val::I64(5)])], &[1]).unwrap();
+    assert!(freezes > 0, "it was never frozen");
+}

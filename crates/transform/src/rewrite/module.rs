@@ -136,9 +136,9 @@ fn memories(context: &Context<'_, '_>) -> MemorySection {
         page_size_log2: None,
     };
     section.memory(memory(1, Some(1)));
-    // There is always room for one more frame: at the start, too.
-    let room = context.frame_bytes_max.load(Ordering::Relaxed);
-    section.memory(memory(u64::from(room >> 16) + 1, None));
+    // There is always room for one more frame; at the start for two, because a leaf makes none.
+    let room = 2 * u64::from(context.frame_bytes_max.load(Ordering::Relaxed));
+    section.memory(memory((room >> 16) + 1, None));
     section
 }
 
