@@ -390,6 +390,7 @@ async fn assemble(
             address,
             standing: wire::MemberStanding::Joined,
             settled: Incarnation(0),
+            fenced: false,
         });
         roster.set(&known.collect::<Vec<_>>());
     }

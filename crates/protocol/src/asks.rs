@@ -121,6 +121,7 @@ impl Machine {
             }
             (Purpose::Start, reply) => self.not_started(now, &reply),
             (Purpose::Renew, reply) => {
+                self.renewed();
                 if let Reply::News(Some(news)) = reply {
                     self.learn(now, news);
                 }

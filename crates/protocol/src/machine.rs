@@ -16,6 +16,7 @@ use wire::{
 use crate::asks::Asks;
 use crate::delivery::Post;
 use crate::gather::Gatherings;
+use crate::members::Lease;
 use crate::output::Log;
 use crate::port::Port;
 use crate::process::{Floor, Goal, Incoming, Phase, Process, Stage};
@@ -39,6 +40,9 @@ pub struct Config {
     /// Whose images lie on its disk, written by its earlier incarnations. The driver holds each as a stage, under its
     /// process and offer.
     pub stored: Vec<Section>,
+    /// Whether it stops everything when it does not hear of the registry: so that others need not wait for an operator
+    /// to say that it is gone.
+    pub fenced: bool,
 }
 
 /// One incarnation of one node: all processes it has, offers, stages or keeps the output of.
@@ -58,6 +62,9 @@ pub struct Machine {
     pub(crate) news_wished: Vec<Ticket>,
     pub(crate) heard: Option<Instant>,
     pub(crate) expelled: bool,
+    pub(crate) lease: Lease,
+    /// Whether it was its lease that ended it.
+    pub(crate) lapsed: bool,
     pub(crate) draining: bool,
     pub(crate) processes: BTreeMap<Pid, Process>,
     pub(crate) incoming: BTreeMap<Pid, Incoming>,
@@ -95,6 +102,8 @@ pub(crate) enum Timer {
     /// What operators send.
     Port,
     Renew,
+    /// When a fenced node stops, unless its lease is renewed.
+    Lease,
     Gathering(u64),
     Spawning,
     Floors,
@@ -169,6 +178,8 @@ impl Machine {
             news: None,
             news_wished: Vec::new(),
             heard: None,
+            lease: Lease::default(),
+            lapsed: false,
             expelled: false,
             draining: false,
             processes: BTreeMap::new(),
@@ -281,6 +292,12 @@ impl Machine {
             let at = here.or_else(|| pair.at.map(|address| address.peer.node));
             (*other, at, pair.out.next.saturating_add(pair.from.next))
         })
+    }
+
+    /// Whether its lease is over, and with it this incarnation.
+    #[must_use]
+    pub fn has_lapsed(&self) -> bool {
+        self.lapsed
     }
 
     /// How long ago the registry last answered.
@@ -412,6 +429,7 @@ impl Machine {
                 Timer::Errand(ticket) => self.pursue(now, ticket),
                 Timer::Port => self.wake_port(now),
                 Timer::Renew => self.renew(now),
+                Timer::Lease => self.wake_lease(now),
                 Timer::Spawning => self.spawn_waiting(now),
                 Timer::Gathering(id) => self.gathering_is_late(id),
                 Timer::Floors => self.forget_floors(now),

@@ -17,14 +17,35 @@ use crate::{Instant, Machine, Output, Rule, Span};
 /// Leases are renewed this often; news come with the answers.
 const RENEW: Span = Span::seconds(1);
 
+/// A fenced node stops everything when this long has passed since it *said* what the registry answered last: a second
+/// before its lease can be over, and three before the registry calls it gone ([`LAPSE`](crate::registry::LAPSE)), which
+/// counts from when it *heard* that. So much may the one be late, and the clocks differ in speed.
+const FENCE: Span = Span::seconds(4);
+
+/// What a fenced node knows of its lease.
+#[derive(Debug, Default)]
+pub(crate) struct Lease {
+    /// When the open question that renews it was first asked.
+    asked: Instant,
+    /// When that was asked which was answered last.
+    from: Option<Instant>,
+}
+
 impl Machine {
     pub(crate) fn say_first_word(&mut self, now: Instant) {
         let (name, address) = (self.config.name.clone(), self.config.address.clone());
         let claims = self.incoming.values().any(|incoming| incoming.from == From::Disk);
-        self.ask(now, Purpose::Start, Request::Start { name, address, claims });
+        let fenced = self.config.fenced;
+        self.lease.asked = now;
+        self.ask(now, Purpose::Start, Request::Start { name, address, claims, fenced });
     }
 
     pub(crate) fn started(&mut self, now: Instant, news: News) {
+        if self.config.fenced && self.lease.asked + FENCE <= now {
+            // What was heard may be as old as the question: nothing begins on a lease that may be over.
+            return self.say_first_word(now);
+        }
+        self.renewed();
         self.learn(now, news);
         if !self.expelled {
             self.claim_stored(now);
@@ -49,12 +70,30 @@ impl Machine {
         }
     }
 
+    /// The lease counts from when it was asked for.
+    pub(crate) fn renewed(&mut self) {
+        if self.config.fenced {
+            self.lease.from = Some(self.lease.asked);
+            self.arm(self.lease.asked + FENCE, Timer::Lease);
+        }
+    }
+
+    /// Stops everything if the lease was not renewed: soon others may have what is here.
+    pub(crate) fn wake_lease(&mut self, now: Instant) {
+        let over = self.lease.from.is_some_and(|from| from + FENCE <= now);
+        if over && self.rules.keep(Rule::FencedStopsFirst) {
+            self.lapsed = true;
+            self.expel();
+        }
+    }
+
     /// Renews the lease; news come with the answer. Before the first word is answered, they come with that.
     pub(crate) fn ask_for_news(&mut self, now: Instant) {
         let Some(news) = &self.news else { return };
         let request = Request::Renew { seen: news.version, handled: self.handled() };
         // One that is still open is older, and says less.
         self.unask(&Purpose::Renew);
+        self.lease.asked = now;
         self.ask(now, Purpose::Renew, request);
     }
 
@@ -94,8 +133,12 @@ impl Machine {
         let me = self.config.me;
         let mine = news.members.iter().find(|member| member.peer.node == me.node);
         let current = mine.is_some_and(|member| {
-            member.peer.incarnation <= me.incarnation
-                && member.standing != MemberStanding::Forgotten
+            let over = match member.standing {
+                MemberStanding::Forgotten => true,
+                MemberStanding::Lapsed => member.peer == me,
+                MemberStanding::Joined | MemberStanding::Up | MemberStanding::Silent => false,
+            };
+            member.peer.incarnation <= me.incarnation && !over
         });
         if !current {
             return self.expel();
@@ -181,12 +224,15 @@ impl Machine {
         known && !pid.is_port() && self.rules.keep(Rule::KilledRunsNot)
     }
 
-    /// Whether this incarnation is gone, on evidence: a newer one has started, or the operator has
-    /// said so. One that has never been heard of may just be new.
+    /// Whether this incarnation is gone, on evidence: a newer one has started, the operator has said so, or it was
+    /// fenced and its lease is over. One that has never been heard of may just be new.
     pub(crate) fn gone(&self, peer: Peer) -> bool {
-        self.member(peer.node).is_some_and(|member| {
-            peer.incarnation < member.peer.incarnation
-                || member.standing == MemberStanding::Forgotten
+        self.member(peer.node).is_some_and(|member| match member.standing {
+            MemberStanding::Forgotten => true,
+            MemberStanding::Lapsed => peer.incarnation <= member.peer.incarnation,
+            MemberStanding::Joined | MemberStanding::Up | MemberStanding::Silent => {
+                peer.incarnation < member.peer.incarnation
+            }
         })
     }
 
@@ -195,7 +241,7 @@ impl Machine {
         let member = self.member(node).ok_or(Why::NoMember(node))?;
         match member.standing {
             MemberStanding::Up => Ok(member.peer),
-            MemberStanding::Silent => Err(Why::TargetSilent(node)),
+            MemberStanding::Silent | MemberStanding::Lapsed => Err(Why::TargetSilent(node)),
             MemberStanding::Joined | MemberStanding::Forgotten => Err(Why::NoMember(node)),
         }
     }
@@ -277,6 +323,7 @@ mod tests {
             address: String::new(),
             standing: MemberStanding::Up,
             settled: Incarnation(0),
+            fenced: false,
         };
         let members = nodes.iter().map(member).collect();
         News { version, generation: Generation(0), members, killed: vec![] }

@@ -421,6 +421,7 @@ mod tests {
             address: "-".into(),
             standing: MemberStanding::Up,
             settled: Incarnation(0),
+            fenced: false,
         };
         let (generation, members) = (Generation(1), vec![member]);
         machine.news = Some(News { version: 1, generation, members, killed: vec![] });

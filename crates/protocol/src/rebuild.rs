@@ -97,7 +97,8 @@ fn members(
     generation: Generation,
 ) -> BTreeMap<NodeId, MemberRecord> {
     let mut members: BTreeMap<NodeId, MemberRecord> = BTreeMap::new();
-    for Member { peer, name, address, standing, settled } in said.iter().flat_map(|t| &t.members) {
+    let told = said.iter().flat_map(|t| &t.members);
+    for Member { peer, name, address, standing, settled, fenced } in told {
         let record = members.entry(peer.node).or_insert_with(|| MemberRecord {
             name: name.clone(),
             address: address.clone(),
@@ -105,24 +106,34 @@ fn members(
             forgotten: false,
             departed: Generation(0),
             settled: *settled,
+            fenced: *fenced,
+            lapsed: false,
         });
         record.forgotten |= *standing == MemberStanding::Forgotten;
         record.settled = record.settled.max(*settled);
+        if record.incarnation < peer.incarnation {
+            record.lapsed = false;
+        }
         if record.incarnation <= peer.incarnation {
             record.incarnation = peer.incarnation;
+            record.fenced = *fenced;
+            record.lapsed |= *standing == MemberStanding::Lapsed;
             record.name.clone_from(name);
             record.address.clone_from(address);
         }
     }
     for Testimony { from, .. } in said {
         if let Some(record) = members.get_mut(&from.node) {
+            // It speaks, so it is one that has started since.
+            record.lapsed &= from.incarnation <= record.incarnation;
             record.incarnation = record.incarnation.max(from.incarnation);
         }
     }
     for (node, record) in &mut members {
         record.forgotten |= forgotten.contains(node);
         // What may be lost of it is settled when all have dealt with its going.
-        let over = record.settled.0 + 1 < record.incarnation.0 || record.forgotten;
+        let gone = record.incarnation.0.saturating_sub(u64::from(!record.lapsed));
+        let over = record.settled.0 < gone || record.forgotten;
         if over && record.settled != Incarnation(u64::MAX) {
             record.departed = generation;
         }
@@ -215,6 +226,7 @@ mod tests {
             address: String::new(),
             standing: MemberStanding::Up,
             settled: Incarnation(0),
+            fenced: false,
         };
         Testimony {
             from: peer(from),

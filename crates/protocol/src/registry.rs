@@ -16,6 +16,10 @@ use crate::{Instant, Rule, Rules, Span};
 /// A member that has not been heard of for this long is silent.
 pub const LEASE: Span = Span::seconds(5);
 
+/// A fenced member is gone when it has not been heard of for this long: it has stopped by itself a good while before
+/// ([`members`](crate::members)), counted from when it said what was heard last.
+pub(crate) const LAPSE: Span = Span::seconds(7);
+
 /// How many group ids a block has. One asks for the next block when half of one is left.
 pub const BLOCK_GROUPS: u64 = 1_024;
 
@@ -128,6 +132,7 @@ impl Registry {
             (Key::Member(node), Record::Member(record)) => {
                 let standing = match record {
                     MemberRecord { forgotten: true, .. } => MemberStanding::Forgotten,
+                    MemberRecord { lapsed: true, .. } => MemberStanding::Lapsed,
                     MemberRecord { incarnation: Incarnation(0), .. } => MemberStanding::Joined,
                     _ => MemberStanding::Up,
                 };
@@ -163,8 +168,8 @@ impl Registry {
     pub fn apply(&mut self, now: Instant, from: Peer, request: Request) -> (Reply, Vec<Write>) {
         self.refresh(now);
         let reply = match request {
-            Request::Start { name, address, claims } => {
-                self.start(now, from, (name, address), claims)
+            Request::Start { name, address, claims, fenced } => {
+                self.start(now, from, (name, address), claims, fenced)
             }
             // Whoever founds the cluster is nobody yet.
             Request::Join { token, name, address } => self.join(now, token, name, address),
@@ -188,6 +193,7 @@ impl Registry {
             address: state.record.address.clone(),
             standing: state.standing,
             settled: state.record.settled,
+            fenced: state.record.fenced,
         };
         News {
             version: self.version,
@@ -282,6 +288,8 @@ impl Registry {
             forgotten: false,
             departed: Generation(0),
             settled: Incarnation(0),
+            fenced: false,
+            lapsed: false,
         };
         let standing = MemberStanding::Joined;
         let handled = self.generation;
@@ -298,6 +306,7 @@ impl Registry {
         from: Peer,
         (name, address): (String, String),
         claims: bool,
+        fenced: bool,
     ) -> Reply {
         let claims = claims && self.rules.keep(Rule::ClaimsAreWaitedFor);
         let taken = self.name_taken(&name, Some(from.node));
@@ -305,7 +314,8 @@ impl Registry {
         let Some(state) = self.members.get_mut(&from.node) else {
             return Reply::Refused(RegistryRefusal::NotMember);
         };
-        if state.record.forgotten || from.incarnation < state.record.incarnation {
+        let lapsed = state.record.lapsed && from.incarnation == state.record.incarnation;
+        if state.record.forgotten || lapsed || from.incarnation < state.record.incarnation {
             return Reply::Refused(RegistryRefusal::Gone);
         }
         if !fits(&name) || !fits(&address) {
@@ -320,6 +330,8 @@ impl Registry {
             state.record.incarnation = from.incarnation;
             state.record.name = name;
             state.record.address = address;
+            state.record.fenced = fenced;
+            state.record.lapsed = false;
             state.standing = MemberStanding::Up;
             // It holds nothing yet, so it has dealt with all that was: unless it has images on its disk.
             state.handled = match claims {
@@ -487,7 +499,7 @@ impl Registry {
         match state.standing {
             MemberStanding::Forgotten => Reply::Done,
             MemberStanding::Up => Reply::Refused(RegistryRefusal::StillUp),
-            MemberStanding::Joined | MemberStanding::Silent => {
+            MemberStanding::Joined | MemberStanding::Silent | MemberStanding::Lapsed => {
                 state.record.forgotten = true;
                 state.standing = MemberStanding::Forgotten;
                 self.departed(now, node);
@@ -525,8 +537,9 @@ impl Registry {
             _ if peer.incarnation <= record.settled => Standing::Lost,
             _ if peer.incarnation < record.incarnation => Standing::Gone,
             MemberStanding::Forgotten => Standing::Gone,
+            MemberStanding::Lapsed if peer.incarnation == record.incarnation => Standing::Gone,
             MemberStanding::Silent => Standing::Silent,
-            MemberStanding::Joined | MemberStanding::Up => Standing::Up,
+            MemberStanding::Joined | MemberStanding::Up | MemberStanding::Lapsed => Standing::Up,
         }
     }
 
@@ -551,9 +564,10 @@ impl Registry {
         let due = |(node, state): (&NodeId, &MemberState)| {
             let record = &state.record;
             // With a node that is forgotten all its incarnations go, those too whose first word never came here.
-            let gone = match record.forgotten {
-                true => Incarnation(u64::MAX),
-                false => Incarnation(record.incarnation.0 - 1),
+            let gone = match (record.forgotten, record.lapsed) {
+                (true, _) => Incarnation(u64::MAX),
+                (false, true) => record.incarnation,
+                (false, false) => Incarnation(record.incarnation.0 - 1),
             };
             let due = record.settled < gone
                 && record.departed <= handled
@@ -627,12 +641,28 @@ impl Registry {
             self.version += u64::from(standing != state.standing);
             state.standing = standing;
         }
+        self.end_leases(now);
         while let Some((at, pid)) = self.ended.front().copied()
             && at <= now
         {
             self.ended.pop_front();
             self.places.remove(&pid);
             self.writes.push(Write::Delete(Key::Place(pid)));
+        }
+    }
+
+    /// Who was fenced and has not been heard of for long is gone: it has stopped by itself.
+    fn end_leases(&mut self, now: Instant) {
+        let over = self.members.iter().filter(|(_, state)| {
+            let fenced = state.record.fenced || !self.rules.keep(Rule::OnlyFencedLapse);
+            fenced && state.standing == MemberStanding::Silent && LAPSE < now - state.heard
+        });
+        for node in over.map(|(node, _)| *node).collect::<Vec<_>>() {
+            if let Some(state) = self.members.get_mut(&node) {
+                state.record.lapsed = true;
+                state.standing = MemberStanding::Lapsed;
+            }
+            self.departed(now, node);
         }
     }
 
@@ -671,7 +701,7 @@ impl Registry {
 
 /// Whether a member can hold anything.
 fn counts(state: &MemberState) -> bool {
-    !state.record.forgotten && state.record.incarnation != Incarnation(0)
+    !state.record.forgotten && !state.record.lapsed && state.record.incarnation != Incarnation(0)
 }
 
 fn fits(name: &str) -> bool {

@@ -75,6 +75,10 @@ rules! {
     LostTogether = "lost-when-all-have-answered",
     /// A member says that it has dealt with a going only when it holds nothing more from there.
     HandledWhenDone = "handled-when-done",
+    /// Only an incarnation that has promised to stop by itself is gone when its lease is over.
+    OnlyFencedLapse = "only-fenced-lapse",
+    /// A fenced incarnation stops everything before the registry can call it gone.
+    FencedStopsFirst = "fenced-stops-first",
     /// The registry changes no record on behalf of an incarnation that is gone.
     GoneAsksNothing = "gone-asks-nothing",
     /// The home of output takes each byte once, in order.

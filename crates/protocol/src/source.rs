@@ -575,6 +575,7 @@ mod tests {
             address: String::new(),
             standing: MemberStanding::Up,
             settled: Incarnation(0),
+            fenced: false,
         });
         let (generation, killed) = (Generation(1), vec![]);
         machine.news = Some(News { version: 1, generation, members: members.into(), killed });

@@ -25,6 +25,7 @@ pub(crate) fn machine(node: u32) -> Machine {
         address: String::new(),
         rng: Rng::seeded(0),
         stored: Vec::new(),
+        fenced: false,
     };
     Machine::new(Instant::default(), config)
 }

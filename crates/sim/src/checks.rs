@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wire::Write;
 use wire::{
-    Epoch, GroupId, Key, Offer, Outcome, Owner, Pid, Place, Record, Report, Section, Ticket,
+    Epoch, GroupId, Key, Offer, Outcome, Owner, Peer, Pid, Place, Record, Report, Section, Ticket,
 };
 
 use crate::durable::words_of;
@@ -202,6 +202,11 @@ impl World {
     /// The registry gives nothing to an incarnation that it knows to be gone.
     pub(crate) fn check_owners(&mut self, writes: &[Write]) {
         for write in writes {
+            if let Write::Put(Key::Member(node), Record::Member(member)) = write
+                && member.lapsed
+            {
+                self.check_lapsed(Peer { node: *node, incarnation: member.incarnation });
+            }
             let Write::Put(Key::Place(pid), Record::Place(place)) = write else { continue };
             if place.owner == Owner::File {
                 // It may be thawed, under the same offer, before whoever stored it hears of it.
@@ -209,11 +214,22 @@ impl World {
             }
             let Some(peer) = place.peer() else { continue };
             if let Some(Record::Member(member)) = self.disk.get(&Key::Member(peer.node))
-                && (member.forgotten || peer.incarnation < member.incarnation)
+                && (member.forgotten
+                    || peer.incarnation < member.incarnation
+                    || (member.lapsed && peer.incarnation == member.incarnation))
             {
                 return self.fail(format!("the registry gives {pid} to {peer}, which is gone"));
             }
         }
+    }
+
+    /// Whoever is gone by its lease has stopped before.
+    fn check_lapsed(&mut self, peer: Peer) {
+        let node = &self.nodes[peer.node.0 as usize - 1];
+        if node.machine.is_some() && node.incarnation == peer.incarnation.0 {
+            return self.fail(format!("{peer} is gone by its lease and has not stopped"));
+        }
+        self.marks.mark("gone by its lease");
     }
 
     /// What the registry's disk says.
@@ -241,10 +257,19 @@ impl World {
         }
     }
 
+    /// Whether what an incarnation had is lost, by the registry's disk.
+    fn is_settled(&self, peer: Peer) -> bool {
+        let record = self.disk.get(&Key::Member(peer.node));
+        matches!(record, Some(Record::Member(member)) if peer.incarnation <= member.settled)
+    }
+
     fn has_valid_image(&self, pid: Pid) -> bool {
         let place = self.place(pid);
         if place.owner == Owner::File {
             return self.files.contains_key(&pid);
+        }
+        if place.peer().is_some_and(|owner| self.is_settled(owner)) {
+            return false;
         }
         if let Owner::Node(owner) = place.owner
             && let node = &self.nodes[owner.node.0 as usize - 1]

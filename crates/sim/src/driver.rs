@@ -1,6 +1,6 @@
 //! The modelled driver: what a node's daemon, its guests and its bulk links do with outputs.
 
-use protocol::{Input, Note, Output, Span, Step, Wish};
+use protocol::{Input, Machine, Note, Output, Span, Step, Wish};
 use wire::{
     Blob, Grant, InTransit, Locate, Message, Outcome, Peer, Pid, Refusal, Report, Section, Stream,
 };
@@ -12,6 +12,10 @@ use crate::world::{Event, Guest, GuestState, Life, Log, Room, WishFor, World, id
 const LOCAL_MAX: Span = Span::millis(30);
 
 impl World {
+    fn has_lapsed(&self, node: usize) -> bool {
+        self.nodes[node].machine.as_ref().is_some_and(Machine::has_lapsed)
+    }
+
     /// Does what a node asks for.
     pub(crate) fn perform(&mut self, node: usize, output: Output) {
         if !matches!(output, Output::Members | Output::Ask(_, wire::Request::Renew { .. })) {
@@ -157,6 +161,8 @@ impl World {
                 }
                 self.ask_for_name(node, pid);
             }
+            // Whatever it has goes with it, unheard.
+            Output::Kill(_) if self.has_lapsed(node) => (),
             Output::Kill(pid) => match self.nodes[node].guests.get(&pid).map(|g| g.state) {
                 Some(GuestState::Frozen(_)) => {
                     self.may_take_others(pid);
@@ -178,6 +184,10 @@ impl World {
             Output::Conclude { pid, outcome } => {
                 let life = self.life(node);
                 self.schedule(Span::millis(20), Event::Conclude { life, pid, outcome });
+            }
+            Output::Expelled if self.has_lapsed(node) => {
+                self.marks.mark("stopped by its own fence");
+                self.crash(node);
             }
             Output::Expelled => {
                 self.marks.mark("expelled");

@@ -61,6 +61,8 @@ pub(crate) struct Node {
     pub(crate) machine: Option<Machine>,
     pub(crate) incarnation: u64,
     pub(crate) forgotten: bool,
+    /// Stops by itself when it does not hear of the registry.
+    pub(crate) fenced: bool,
     /// Guests in memory: running or frozen.
     pub(crate) guests: BTreeMap<Pid, Guest>,
     /// Reservations of the driver: who may stream an image here, and whether it has.
@@ -282,6 +284,12 @@ impl World {
             assert_eq!(joined, Reply::Joined(id(node)));
             self.nodes.push(Node::new());
         }
+        // The registry's own home would never miss itself.
+        if self.rng.chance(30) && Faults::NONE.away_max < self.faults.away_max {
+            for node in 1..size {
+                self.nodes[node].fenced = self.rng.chance(50);
+            }
+        }
         for node in 0..size {
             self.restart(node);
         }
@@ -336,7 +344,11 @@ impl World {
             Event::Durable { incarnation, writes, reply, .. } => {
                 if self.lives((0, incarnation)) {
                     self.check_owners(&writes);
-                    let moved = writes.iter().any(|w| matches!(w, Write::Put(Key::Place(_), _)));
+                    let moved = writes.iter().any(|write| match write {
+                        Write::Put(Key::Place(_), _) => true,
+                        Write::Put(_, Record::Member(member)) => member.lapsed,
+                        _ => false,
+                    });
                     write_down(&mut self.disk, writes);
                     if moved {
                         // To one that has crashed since it asked, perhaps.
@@ -574,6 +586,7 @@ impl World {
             address: format!("node{node}"),
             rng: Rng::seeded(self.rng.bits()),
             stored: self.stored(node),
+            fenced: self.nodes[node].fenced,
         };
         let machine = Machine::mutant(now, config, self.rules);
         let n = &mut self.nodes[node];
@@ -749,6 +762,7 @@ impl Node {
             machine: None,
             incarnation: 0,
             forgotten: false,
+            fenced: false,
             guests: BTreeMap::new(),
             room: BTreeMap::new(),
             logs: BTreeMap::new(),

@@ -120,6 +120,8 @@ pub enum Request {
         /// It has images of durable processes on its disk: what its earlier incarnations had is not lost before it has
         /// dealt with their going.
         claims: bool,
+        /// It stops everything a second before its lease is over, unless that is renewed.
+        fenced: bool,
     },
     /// I am here; tell me what is new.
     Renew {
@@ -293,6 +295,8 @@ pub struct Member {
     pub standing: MemberStanding,
     /// What its incarnations up to this one had, and no survivor held, is lost.
     pub settled: Incarnation,
+    /// This incarnation stops by itself when its lease is not renewed.
+    pub fenced: bool,
 }
 
 /// How a member is.
@@ -304,6 +308,8 @@ pub enum MemberStanding {
     Up,
     /// It has missed its lease.
     Silent,
+    /// It has missed its lease and is fenced: this incarnation is gone. The node may start again.
+    Lapsed,
     /// The operator has declared it gone.
     Forgotten,
 }
@@ -371,6 +377,10 @@ pub struct MemberRecord {
     pub departed: Generation,
     /// What its incarnations up to this one had is lost for good, unless it has been taken over.
     pub settled: Incarnation,
+    /// Its newest incarnation stops by itself when its lease is not renewed.
+    pub fenced: bool,
+    /// That incarnation's lease is over, and with it the incarnation.
+    pub lapsed: bool,
 }
 
 /// A change to the durable records. A reply is released when all writes before it are durable.

@@ -191,6 +191,7 @@ mod tests {
             address: String::new(),
             standing,
             settled: Incarnation(0),
+            fenced: false,
         }]);
         roster
     }
