@@ -174,6 +174,12 @@ fn resolved(word: &NodeStartArgs) -> Result<NodeStart, Error> {
             .map_err(|error| say::io(&data.display().to_string(), &error))?,
         None => destination::state_home()?.join(&name),
     };
+    if word.fence && !word.force {
+        let message = "`--fence` needs a registry that outlives each node, and this one is on one node: while that \
+                       is off for more than 4 s, all fenced nodes end, and all that they run";
+        return Err(Error::new(ErrorCode::InvalidRequest, message)
+            .with_hint("say `--fence --force` if that is what you want"));
+    }
     let join = word.join.clone().zip(word.token.clone());
     let listen = address(&word.listen)?;
     let advertise = word.advertise.clone();
@@ -186,6 +192,7 @@ fn resolved(word: &NodeStartArgs) -> Result<NodeStart, Error> {
         stub_missing: word.stub_missing,
         labels: word.label.clone(),
         balances: word.balance,
+        fenced: word.fence,
     })
 }
 
@@ -238,6 +245,9 @@ fn detach(start: &NodeStart) -> Result<Ready, Error> {
     }
     if start.balances {
         command.arg("--balance");
+    }
+    if start.fenced {
+        command.args(["--fence", "--force"]);
     }
     let mut daemon = command
         .env_remove("WHIMBREL_NODE")

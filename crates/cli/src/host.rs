@@ -79,6 +79,8 @@ pub struct NodeStart {
     pub labels: Vec<String>,
     /// It looks by itself for processes that would be better off elsewhere.
     pub balances: bool,
+    /// It ends everything when it does not hear of the registry.
+    pub fenced: bool,
 }
 
 /// A daemon serves.

@@ -567,6 +567,11 @@ Examples:
   whimbrel node start -d --name heron --listen 0.0.0.0:7700
   whimbrel node start -d --name osprey --join heron.example:7700 --token T
 
+`--fence` decides what becomes of a node that nobody hears: it ends all its processes when it has not
+heard of the registry for 4 s, and 3 s later the others take it as gone: what it ran is lost, and who
+watches it is told so, without `node forget`. The registry is on one node yet: while that is off
+every fenced node ends. So `--force` has to be said as well.
+
 `whimbrel token create` on a member makes the token.")]
 pub struct NodeStartArgs {
     /// Its name, unique in the cluster; else the machine's
@@ -596,6 +601,12 @@ pub struct NodeStartArgs {
     /// Look every few seconds for a process that would be better off elsewhere, and move it there
     #[arg(long)]
     pub balance: bool,
+    /// End everything here when the registry is not heard of for 4 s, so that others need not wait
+    #[arg(long)]
+    pub fence: bool,
+    /// Take `--fence` for good though the registry is on one node
+    #[arg(long, requires = "fence")]
+    pub force: bool,
     /// Return when it is ready
     #[arg(short, long)]
     pub detach: bool,

@@ -294,7 +294,7 @@ mod tests {
         let one = Peer { node: NodeId(1), incarnation: Incarnation(1) };
         let first = NodeId(1);
         let (name, address) = ("heron".to_owned(), "127.0.0.1:1".to_owned());
-        let start = Request::Start { name, address, claims: false };
+        let start = Request::Start { name, address, claims: false, fenced: false };
 
         let (home, thread) = Home::start(Some(&file), clock, (0, Incarnation(1)), None).unwrap();
         assert_eq!(home.asked(nobody, join(0, "heron")).await, Some(Reply::Joined(first)));

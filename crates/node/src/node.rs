@@ -69,6 +69,8 @@ pub struct Config {
     pub labels: BTreeSet<String>,
     /// It looks every few seconds for a process that would be better off on another node, and moves it there.
     pub balances: bool,
+    /// It ends everything when it does not hear of the registry for some seconds, and the others take it as gone then.
+    pub fenced: bool,
     /// Debugging aid, also the variable `WHIMBREL_PORTABLE` of the command: runs Wasmtime's portable
     /// bytecode, as on an architecture that has no native compiler.
     pub portable: bool,
@@ -103,6 +105,8 @@ pub enum Ended {
     Stopped,
     /// The cluster has declared it gone: what it ran was ended.
     Expelled,
+    /// It is fenced and did not hear of the registry: what it ran was ended.
+    Lapsed,
 }
 
 /// A node that runs. Dropping it ends the node, some time after.
@@ -434,6 +438,7 @@ async fn assemble(
             address: if place.address.is_empty() { "-".to_owned() } else { place.address.clone() },
             rng: Rng::seeded(u64::from_le_bytes(seed)),
             stored: stored.iter().map(|stored| stored.section.clone()).collect(),
+            fenced: config.fenced,
         },
     );
     let (first_news, has_news) = oneshot::channel();
@@ -583,7 +588,7 @@ impl Life {
             let _ = stop.wait_for(|stop| *stop).await;
             events.send(Event::Stop);
         });
-        let expelled = self.driver.run(self.inbox, self.hearing).await;
+        let ended = self.driver.run(self.inbox, self.hearing).await;
         stopper.abort();
         for task in self.tasks {
             task.abort();
@@ -592,7 +597,7 @@ impl Life {
             home.stop();
         }
         drop(self.dir);
-        if expelled { Ended::Expelled } else { Ended::Stopped }
+        ended
     }
 }
 

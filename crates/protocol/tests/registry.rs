@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use protocol::{Instant, Registry, Span};
 use wire::{
-    Epoch, Generation, GroupId, Incarnation, Key, NodeId, Offer, Owner, Peer, Pid, Record, Reply,
-    Request, Swap, SwapKind, TokenHash, Write,
+    Epoch, Generation, GroupId, Incarnation, Key, MemberStanding, NodeId, Offer, Owner, Peer, Pid,
+    Record, RegistryRefusal, Reply, Request, Swap, SwapKind, TokenHash, Write,
 };
 
 /// A registry and its disk.
@@ -45,8 +45,18 @@ impl Kept {
     }
 
     fn start(&mut self, node: u32, incarnation: u64, claims: bool) -> Reply {
+        self.start_as(node, incarnation, claims, false)
+    }
+
+    fn start_as(&mut self, node: u32, incarnation: u64, claims: bool, fenced: bool) -> Reply {
         let (name, address) = (format!("node{node}"), String::from("here"));
-        self.ask(node, incarnation, Request::Start { name, address, claims })
+        self.ask(node, incarnation, Request::Start { name, address, claims, fenced })
+    }
+
+    /// So much time passes, of which the registry hears from one member alone.
+    fn wait(&mut self, node: u32, span: Span) {
+        self.now = self.now + span;
+        self.ask(node, 1, Request::Renew { seen: 0, handled: Generation(0) });
     }
 
     /// Every member says that it has dealt with all that is known.
@@ -135,5 +145,46 @@ fn is_lost_with_it(kept: &mut Kept, unheard: Peer) {
     kept.all_have_handled(others);
     assert_eq!(kept.registry.locate(PROCESS).standing, wire::Standing::Lost);
     kept.crash();
+    assert_eq!(kept.registry.locate(PROCESS).standing, wire::Standing::Lost);
+}
+
+#[test]
+fn only_a_fenced_incarnation_is_gone_when_its_lease_is_over() {
+    let mut kept = Kept::founded();
+    kept.start_as(2, 2, false, true);
+    let standing = |kept: &Kept, node| {
+        let news = kept.registry.news();
+        news.members.iter().find(|it| it.peer.node == NodeId(node)).unwrap().standing
+    };
+    kept.wait(1, Span::seconds(7));
+    assert_eq!(standing(&kept, 2), MemberStanding::Silent, "not longer than seven seconds");
+    // A start of the registry counts everyone as just heard.
+    kept.crash();
+    kept.wait(1, Span::seconds(1));
+    assert_eq!(standing(&kept, 2), MemberStanding::Up);
+    kept.wait(1, Span::seconds(7));
+    assert_eq!(standing(&kept, 2), MemberStanding::Lapsed);
+    let late = kept.ask(2, 2, Request::Renew { seen: 0, handled: Generation(0) });
+    assert_eq!(late, Reply::Refused(RegistryRefusal::Gone));
+    assert_eq!(kept.start_as(2, 2, false, true), Reply::Refused(RegistryRefusal::Gone));
+    kept.crash();
+    assert_eq!(standing(&kept, 2), MemberStanding::Lapsed, "it stays so");
+    assert!(matches!(kept.start(2, 3, false), Reply::News(Some(_))));
+    assert_eq!(standing(&kept, 2), MemberStanding::Up);
+
+    kept.wait(1, Span::seconds(60));
+    assert_eq!(standing(&kept, 2), MemberStanding::Silent, "it is fenced no longer");
+}
+
+#[test]
+fn what_one_had_whose_lease_is_over_is_lost_when_the_others_know() {
+    let mut kept = Kept::founded();
+    kept.start_as(1, 2, false, true);
+    assert!(matches!(kept.ask(1, 2, Request::Block), Reply::Block(..)));
+    let committed = kept.ask(1, 2, swap(SwapKind::Commit, peer(1, 1), peer(1, 2)));
+    assert!(matches!(committed, Reply::Swapped(..)), "{committed:?}");
+    kept.wait(2, Span::seconds(8));
+    assert_eq!(kept.registry.locate(PROCESS).standing, wire::Standing::Gone);
+    kept.ask(2, 1, Request::Renew { seen: 0, handled: Generation(u64::MAX) });
     assert_eq!(kept.registry.locate(PROCESS).standing, wire::Standing::Lost);
 }

@@ -40,6 +40,7 @@ impl Host for Binary {
             stub_missing: start.stub_missing,
             labels: start.labels.into_iter().collect(),
             balances: start.balances,
+            fenced: start.fenced,
             ..common()
         };
         runtime()?.block_on(async {
@@ -57,6 +58,11 @@ impl Host for Binary {
             };
             match ended {
                 Ended::Stopped => Ok(()),
+                Ended::Lapsed => {
+                    let message = "the registry was not heard of for 4 s, so this fenced node has ended all it ran";
+                    Err(Error::new(ErrorCode::NodeUnavailable, message)
+                        .with_hint("start it again as it was started; `whimbrel nodes` on another says what is up"))
+                }
                 Ended::Expelled => {
                     let message = "the cluster has declared this node gone, so it has ended";
                     Err(Error::new(ErrorCode::NodeUnavailable, message)

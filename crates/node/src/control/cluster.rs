@@ -164,7 +164,7 @@ impl Node {
             incarnation: member.peer.incarnation.0,
             address: member.address.clone(),
             state: match member.standing {
-                MemberStanding::Forgotten => NodeState::Gone,
+                MemberStanding::Lapsed | MemberStanding::Forgotten => NodeState::Gone,
                 MemberStanding::Up | MemberStanding::Joined | MemberStanding::Silent => {
                     NodeState::Silent
                 }

@@ -27,6 +27,7 @@ pub(crate) use arrivals::{Arrivals, Attempt, Landing};
 pub(crate) use guests::{Guest, Guests};
 pub(crate) use prepare::memory_of_machine;
 
+use crate::Ended;
 use crate::checkpoints::{Checkpoints, Stored};
 use crate::chronicle::Chronicle;
 use crate::clock::Clock;
@@ -273,12 +274,12 @@ impl Driver {
         }
     }
 
-    /// Drives until it is told to stop, or this incarnation was declared gone (then: true).
+    /// Drives until it is told to stop, or this incarnation is over.
     pub(crate) async fn run(
         mut self,
         mut events: mpsc::UnboundedReceiver<Event>,
         mut heard: mpsc::Receiver<Envelope>,
-    ) -> bool {
+    ) -> Ended {
         // Whose output is kept here may be lost: with this node's last incarnation, perhaps.
         for (pid, length) in self.logbook.unfinished() {
             self.inputs.push_back(Input::LogOpened { pid, length, ended: false });
@@ -317,7 +318,11 @@ impl Driver {
         }
         self.guests.kill_all();
         self.messages.flush(LAST_WORDS).await;
-        self.expelled
+        match self.expelled {
+            false => Ended::Stopped,
+            true if self.machine.has_lapsed() => Ended::Lapsed,
+            true => Ended::Expelled,
+        }
     }
 
     /// Durable processes come to rest and lie on the disk as they are: a stop undoes nothing of what they did.

@@ -184,7 +184,7 @@ impl Driver {
                     MemberStanding::Joined => "joined",
                     MemberStanding::Up => "up",
                     MemberStanding::Silent => "silent",
-                    MemberStanding::Forgotten => "gone",
+                    MemberStanding::Lapsed | MemberStanding::Forgotten => "gone",
                 },
                 member,
             );

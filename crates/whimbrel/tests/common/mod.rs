@@ -314,6 +314,13 @@ impl Daemon {
         self.child.wait().unwrap();
     }
 
+    /// Waits until it has ended by itself, and says with which code.
+    pub fn ended(&mut self) -> i32 {
+        // What it says goes on until it ends.
+        let _ = self.until(|_| false);
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+
     /// Ends it in order.
     pub fn stop(&mut self) {
         self.signal(Signal::TERM);
