@@ -25,7 +25,7 @@ Usage: cargo xtask COMMAND
                         (parts by name: local remote tls erlang nats)
   chaos [--minutes N] [--seed S] [--json]
                         processes write to each other while nodes are killed, links cut, and everything moves (10 minutes)
-  bench strategies [--json] [--svg FILE] [--only WORDS]
+  bench strategies [--json] [--svg FILE] [--only WORDS] [--seed N]
                         what each way to find moved processes costs, predicted and counted in the simulator
   bench balance [--json] [--svg FILE] [--nodes N] [--seed N]
                         thousands of nodes even out their load, each by itself, in the simulator

@@ -31,11 +31,17 @@ const RELUCTANCE: u64 = 32;
 /// Up to so many changes.
 const RELUCTANT_MAX: u64 = 4;
 
+/// What is missed must be as much as so many single events can differ by: a few that come together are chance.
+const CAUTION: u64 = 4;
+
 /// When so many have been told of moves without a letter since, correspondents are not told of the next ones.
 const IN_VAIN_MAX: u64 = 32;
 
 /// The books know so many of those who write; what others cost is the same under all strategies.
 const ACQUAINTANCES_MAX: usize = 1_024;
+
+/// So many chains of forwarders are looked at, or a few less.
+const CHAINS_MAX: usize = 8;
 
 /// How often a mailbox would be asked, in microseconds.
 const POLL_MICROS: u32 = 20_000;
@@ -138,6 +144,13 @@ impl Books {
         self.heard(pid, here);
     }
 
+    /// A letter from this node, which costs the same under all strategies; what its sender was told before does not.
+    pub(crate) fn heard_here(&mut self, pid: Pid, here: NodeId) {
+        let told = self.known.get(&pid).map_or(0, |one| u64::from(one.due));
+        self.enter(Way::Update, told * WORD);
+        self.heard(pid, here);
+    }
+
     /// One who writes knows where the process is: the acknowledgement says it.
     pub(crate) fn heard(&mut self, pid: Pid, here: NodeId) {
         let moves = self.ledger.moves;
@@ -216,15 +229,32 @@ impl Books {
         }
     }
 
+    /// Whether a letter that came now would follow a longer way than a question to the registry is worth, wherever it
+    /// was sent to. The books know what chains were like when letters came; where one move follows the other, they
+    /// have grown since.
+    fn chains_have_grown(&self, here: NodeId, trail: &[Left]) -> bool {
+        let moves = u64::from(self.ledger.silent_moves);
+        let (mut followed, mut asked) = (0, 0);
+        for left in trail.iter().step_by(1 + trail.len() / CHAINS_MAX) {
+            followed += links(trail, left.node, here, NodeId(0)).min(moves) * cost::DETOUR;
+            asked += cost::DETOUR + cost::QUESTION;
+        }
+        asked < followed
+    }
+
     /// Weighs, if it is time: what to change from, and to.
-    fn weigh(&mut self, mailbox_lives: bool) -> Option<(Locate, Locate)> {
+    fn weigh(&mut self, mailbox_lives: bool, grown: bool) -> Option<(Locate, Locate)> {
         if !self.is_due() {
             return None;
         }
         let costs = self.ledger.costs;
         self.regret();
-        let usable = |way: &Way| mailbox_lives || !matches!(way, Way::Mailbox | Way::Pull);
         let (from, old) = (self.ledger.using, self.way());
+        let usable = |way: &Way| match way {
+            Way::Mailbox | Way::Pull => mailbox_lives,
+            Way::Forwarding => *way == old || !grown,
+            Way::Directory | Way::Update => true,
+        };
         let new = Way::ALL
             .into_iter()
             .filter(usable)
@@ -235,8 +265,9 @@ impl Books {
         let change = cost::change(old, new, writers);
         let saving = costs[old as usize].saturating_sub(costs[new as usize]);
         let reluctance = RELUCTANCE * self.ledger.changes.min(RELUCTANT_MAX);
+        let chance = CAUTION * cost::spread(old, new, self.known.len() as u64);
         let missed = self.ledger.regrets[new as usize];
-        let changed = old != new && WORTH * change + reluctance <= missed && 0 < saving;
+        let changed = old != new && WORTH * change + reluctance + chance <= missed && 0 < saving;
         let to = self.locate(new);
         self.ledger.last = Some(Decision {
             from,
@@ -263,7 +294,7 @@ impl Books {
     }
 }
 
-/// How many forwarders are on the way from one node to another, those at the sender's own node left out.
+/// How many forwarders are asked on the way from one node to another.
 fn links(trail: &[Left], from: NodeId, to: NodeId, sender: NodeId) -> u64 {
     let (mut at, mut links) = (from, 0);
     for _ in 0..trail.len() {
@@ -271,7 +302,8 @@ fn links(trail: &[Left], from: NodeId, to: NodeId, sender: NodeId) -> u64 {
             break;
         }
         let Some(left) = trail.iter().find(|left| left.node == at) else { break };
-        links += u64::from(at != sender);
+        // What left the sender's own node is known there: nobody before it is asked.
+        links = if at == sender { 0 } else { links + 1 };
         at = left.to;
     }
     // Where word of it is missing, the registry is asked: that costs about as much as one more.
@@ -293,7 +325,7 @@ impl Machine {
         let delivery = &mut process.delivery;
         let Some(books) = &mut delivery.books else { return };
         if sender == here {
-            return books.heard(from, here);
+            return books.heard_here(from, here);
         }
         let mut letter = books.case(from, sender, here, &delivery.trail);
         letter.sender_at_home = home == Some(sender);
@@ -329,9 +361,10 @@ impl Machine {
             return;
         };
         let mailbox_lives = self.live(books.ledger.mailbox).is_ok();
+        let grown = books.chains_have_grown(self.config.me.node, &process.delivery.trail);
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let Some(books) = &mut process.delivery.books else { return };
-        let change = books.weigh(mailbox_lives);
+        let change = books.weigh(mailbox_lives, grown);
         let (mailbox, last, epoch) = (books.ledger.mailbox, books.ledger.last, process.epoch);
         if let Some(decision) = last {
             self.note(Note::Decided { pid, decision });
@@ -387,13 +420,18 @@ mod tests {
             self.trail.retain(|old| old.node != left && old.node != self.here);
             self.trail.push(Left { node: left, to: self.here, forwards: false });
             self.books.moved(Instant(self.moves * 100), left, self.here, &others);
-            self.books.weigh(true);
+            self.weighs();
         }
 
         fn hears(&mut self, from: u64) {
             let letter = self.books.case(pid(from), NodeId(SENDERS), self.here, &self.trail);
             self.books.letter(pid(from), letter, self.here);
-            self.books.weigh(true);
+            self.weighs();
+        }
+
+        fn weighs(&mut self) {
+            let grown = self.books.chains_have_grown(self.here, &self.trail);
+            self.books.weigh(true, grown);
         }
 
         /// Rounds of so many letters, by these many in turn, and so many moves.
@@ -452,12 +490,32 @@ mod tests {
     }
 
     #[test]
+    fn a_few_dear_letters_are_chance() {
+        let mut life = Life::new();
+        life.goes_on(3, 1, 1, 100);
+        assert_eq!(life.books.ledger().changes, 0);
+        assert_eq!(life.books.using(), Locate::Directory);
+    }
+
+    #[test]
+    fn who_moves_on_and_on_does_not_leave_word() {
+        let mut life = Life::new();
+        let grown = |life: &Life| life.books.chains_have_grown(life.here, &life.trail);
+        life.goes_on(4, 10, 1, 1);
+        assert!(!grown(&life), "each chain has been one long");
+        for _ in 0..7 {
+            life.moves();
+        }
+        assert!(grown(&life), "they are as long as there are nodes");
+    }
+
+    #[test]
     fn forwarders_are_counted_along_the_chain() {
         let left = |node, to| Left { node: NodeId(node), to: NodeId(to), forwards: true };
         let trail = [left(1, 2), left(2, 3), left(3, 4)];
         let count = |from, to, sender| links(&trail, NodeId(from), NodeId(to), NodeId(sender));
         assert_eq!(count(1, 4, 9), 3);
-        assert_eq!(count(1, 4, 2), 2, "what is at the sender's own node costs nothing");
+        assert_eq!(count(1, 4, 2), 1, "the sender's own node knows better than those before it");
         assert_eq!(count(4, 4, 9), 0);
         assert_eq!(count(7, 4, 9), 1, "where word is missing");
     }

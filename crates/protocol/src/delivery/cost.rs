@@ -99,5 +99,18 @@ pub fn change(from: Way, to: Way, writers: u64) -> u64 {
     (old + new).max(CHANGE_MIN)
 }
 
+/// How much a change may seem to save for a single reason, with so many correspondents: by a letter to a place that its
+/// receiver has left; by a move of which all correspondents were told twice, if the old strategy tells them; and by one
+/// after which all were behind, if the new one does not leave it to them to find the receiver.
+#[must_use]
+pub fn spread(old: Way, new: Way, correspondents: u64) -> u64 {
+    let letter = DETOUR + QUESTION;
+    let leaves_it_to_them = matches!(new, Way::Directory | Way::Forwarding);
+    if old != Way::Update && leaves_it_to_them {
+        return letter;
+    }
+    letter.max(2 * WORD * correspondents)
+}
+
 /// Less than this no change is worth: two strategies that cost the same would take turns.
 pub const CHANGE_MIN: u64 = 4;

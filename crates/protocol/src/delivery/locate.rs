@@ -52,7 +52,7 @@ impl super::Delivery {
     /// One on the same node has written: it knows where the process is.
     pub(super) fn heard_here(&mut self, other: Pid, here: NodeId) {
         if let Some(books) = &mut self.books {
-            books.heard(other, here);
+            books.heard_here(other, here);
         }
     }
 }
@@ -314,10 +314,12 @@ impl Machine {
             return self.forward(now, origin, &mail);
         }
         match self.known_place(now, mail.to) {
-            Some(at) => {
+            Some(at) if mail.meant <= at.epoch => {
                 let mail = Mail { meant: at.epoch, ..mail };
                 self.send(at.peer, Message::Relay { origin, keep: false, mail });
             }
+            // The process has left since and does not say so here any more: its sender knows better.
+            Some(_) => self.say_astray(origin, &mail),
             None if keep => {
                 self.keep_for(now, origin, mail);
             }

@@ -1,7 +1,7 @@
 //! `cargo xtask bench strategies`: what each location strategy costs, predicted and counted.
 //!
 //! `--json` prints rows for machines, `--svg FILE` draws, `--only WORDS` takes the points whose names have
-//! them, as in `16 nodes, 8 correspondents`.
+//! them, as in `16 nodes, 8 correspondents`, `--seed N` draws other events.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -34,6 +34,36 @@ const ALLOWANCE: f64 = 0.02;
 
 const SEED: u64 = 7;
 
+const USAGE: &str = "usage: strategies [--json] [--svg FILE] [--only WORDS] [--seed N]";
+
+/// What to run, and what to make of it.
+struct Choice {
+    json: bool,
+    svg: Option<String>,
+    only: String,
+    seed: u64,
+}
+
+impl Choice {
+    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut choice = Self { json: false, svg: None, only: String::new(), seed: SEED };
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
+            match argument.as_str() {
+                "--json" => choice.json = true,
+                "--svg" => choice.svg = Some(value()?),
+                "--only" => choice.only = value()?,
+                "--seed" => {
+                    let text = value()?;
+                    choice.seed = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+                }
+                _ => return Err(format!("`{argument}` means nothing here\n{USAGE}")),
+            }
+        }
+        Ok(choice)
+    }
+}
+
 /// One place and ratio, or one flip, under all strategies.
 struct Point {
     place: Place,
@@ -43,27 +73,22 @@ struct Point {
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let value = |name: &str| {
-        let at = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(at + 1).cloned()
-    };
-    let only = value("--only").unwrap_or_default();
-    let json = arguments.iter().any(|argument| argument == "--json");
-    let (steady, flips) = match run_all(&only) {
-        Ok(points) => points,
+    let ran = Choice::parse(std::env::args().skip(1))
+        .and_then(|choice| Ok((run_all(&choice.only, choice.seed)?, choice)));
+    let ((steady, flips), choice) = match ran {
+        Ok(ran) => ran,
         Err(said) => {
             eprintln!("strategies: {said}");
             return ExitCode::FAILURE;
         }
     };
     let verdicts = verdicts(&steady, &flips);
-    if json {
+    if choice.json {
         print!("{}", as_json(&steady, &verdicts));
     } else {
         print!("{}", as_table(&steady, &flips, &verdicts));
     }
-    if let Some(file) = value("--svg") {
+    if let Some(file) = choice.svg {
         let panels: Vec<_> = steady.iter().map(|point| point.panel()).collect();
         if let Err(error) = std::fs::write(&file, chart::draw(&panels)) {
             eprintln!("strategies: {file}: {error}");
@@ -95,8 +120,8 @@ impl Point {
         Self::new(place, vec![(ratio, FLIPPED), (ratio.flipped(), FLIPPED)])
     }
 
-    fn run(&mut self) -> Result<(), String> {
-        let run = |strategy| count(self.place, strategy, SEED, &self.stretches);
+    fn run(&mut self, seed: u64) -> Result<(), String> {
+        let run = |strategy| count(self.place, strategy, seed, &self.stretches);
         let fixed = Strategy::FIXED.into_iter().map(|strategy| Ok((strategy, run(strategy)?)));
         self.fixed = fixed.collect::<Result<_, String>>().map_err(|said| self.with(&said))?;
         self.adaptive = run(Strategy::Adaptive).map_err(|said| self.with(&said))?;
@@ -149,7 +174,7 @@ struct Verdict {
     at: String,
 }
 
-fn run_all(only: &str) -> Result<(Vec<Point>, Vec<Point>), String> {
+fn run_all(only: &str, seed: u64) -> Result<(Vec<Point>, Vec<Point>), String> {
     let mut steady = Vec::new();
     let mut flips = Vec::new();
     for nodes in NODES {
@@ -168,11 +193,11 @@ fn run_all(only: &str) -> Result<(Vec<Point>, Vec<Point>), String> {
     let some = |points: Vec<Point>| {
         points.into_iter().filter(|point| point.name().contains(only)).collect::<Vec<_>>()
     };
-    Ok((run_points(some(steady))?, run_points(some(flips))?))
+    Ok((run_points(some(steady), seed)?, run_points(some(flips), seed)?))
 }
 
 /// Runs points side by side; what they show does not depend on that.
-fn run_points(points: Vec<Point>) -> Result<Vec<Point>, String> {
+fn run_points(points: Vec<Point>, seed: u64) -> Result<Vec<Point>, String> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let count = points.len();
     let waiting: Mutex<VecDeque<_>> = Mutex::new(points.into_iter().enumerate().collect());
@@ -183,7 +208,7 @@ fn run_points(points: Vec<Point>) -> Result<Vec<Point>, String> {
                 loop {
                     let next = waiting.lock().expect("nobody panics").pop_front();
                     let Some((number, mut point)) = next else { return };
-                    let ran = point.run().map(|()| point);
+                    let ran = point.run(seed).map(|()| point);
                     let mut done = done.lock().expect("nobody panics");
                     done.push((number, ran));
                     eprint!("\r{}/{count} ", done.len());
