@@ -708,7 +708,6 @@ fn fits(name: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&name.len())
 }
 
-/// Whether it is this asker's to ask for this swap.
 /// What becomes of a change of a record.
 enum Judged {
     /// The record says so already.
@@ -719,6 +718,7 @@ enum Judged {
     No(Location),
 }
 
+/// Whether it is this asker's to ask for this swap.
 fn swap_is_due(from: Peer, swap: &Swap, rules: Rules) -> bool {
     let me = Owner::Node(from);
     match swap.kind {

@@ -233,10 +233,12 @@ impl Books {
     /// was sent to. The books know what chains were like when letters came; where one move follows the other, they
     /// have grown since.
     fn chains_have_grown(&self, here: NodeId, trail: &[Left]) -> bool {
+        /// A sender of whose node nothing is known: none has this number.
+        const ELSEWHERE: NodeId = NodeId(0);
         let moves = u64::from(self.ledger.silent_moves);
         let (mut followed, mut asked) = (0, 0);
         for left in trail.iter().step_by(1 + trail.len() / CHAINS_MAX) {
-            followed += links(trail, left.node, here, NodeId(0)).min(moves) * cost::DETOUR;
+            followed += links(trail, left.node, here, ELSEWHERE).min(moves) * cost::DETOUR;
             asked += cost::DETOUR + cost::QUESTION;
         }
         asked < followed
