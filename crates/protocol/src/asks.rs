@@ -29,6 +29,8 @@ pub(crate) enum Purpose {
     Errand(Ticket),
     /// What has become of the processes whose output is kept here.
     Logs,
+    /// Where the processes are whose output was handed on to another node.
+    Handed,
     /// What has become of one of them, of which another node has said the first word.
     Log(Pid),
     /// Where a correspondent is.
@@ -153,6 +155,7 @@ impl Machine {
                 self.errand_located(now, ticket, &found);
             }
             (Purpose::Logs | Purpose::Log(_), Reply::Locations(found)) => self.logs_located(&found),
+            (Purpose::Handed, Reply::Locations(found)) => self.handed_located(&found),
             (Purpose::Find(pid), reply) => self.found(now, pid, &reply),
             (Purpose::Ended(pid), _) => self.end_recorded(now, pid),
             (Purpose::Fellows(pid), _) => self.tell_end(now, pid),
@@ -163,7 +166,7 @@ impl Machine {
             // An answer that does not fit its question is no answer.
             (Purpose::Block | Purpose::Swap(..) | Purpose::Check(..) | Purpose::Claim(_), _) => (),
             (Purpose::Kept(_) | Purpose::Errand(_) | Purpose::Logs | Purpose::Log(_), _) => (),
-            (Purpose::Together(_), _) => (),
+            (Purpose::Together(_) | Purpose::Handed, _) => (),
         }
     }
 }

@@ -203,6 +203,16 @@ pub enum Input {
         /// Whether the end is written in it.
         ended: bool,
     },
+    /// A log that rests (see [`Machine::rest_log`](crate::Machine::rest_log)) has another home, which has a copy and has
+    /// been told; that is written down. Also fed at the start, of every log of which it is written down.
+    LogHanded {
+        /// Whose log.
+        pid: Pid,
+        /// Whose it is now.
+        to: NodeId,
+        /// Whether the end is written in it: then its process needs no home any more.
+        ended: bool,
+    },
 }
 
 /// Why a question about a name has no process for an answer.
@@ -418,6 +428,9 @@ pub enum Output {
         outcome: Outcome,
     },
 
+    /// Nobody has to be told any more that a log was handed on: the process's node knows its new home, or there is none.
+    LogLeft(Pid),
+
     /// The members have changed: see [`Machine::members`](crate::Machine::members). Connect to
     /// those that are up.
     Members,
@@ -606,6 +619,7 @@ impl fmt::Display for Input {
             Self::Took { pid, from, letters, .. } => write!(f, "took({pid} {letters} of {from})"),
             Self::LogOpened { pid, length, .. } => write!(f, "log-opened({pid} {length})"),
             Self::Delivered { pid, length, .. } => write!(f, "delivered({pid} {length})"),
+            Self::LogHanded { pid, to, .. } => write!(f, "log-handed({pid} to {to})"),
         }
     }
 }
@@ -658,6 +672,7 @@ impl fmt::Display for Output {
                 write!(f, "deliver({pid} {offset}+{})", bytes.0.len())
             }
             Self::Conclude { pid, outcome } => write!(f, "conclude({pid} {outcome})"),
+            Self::LogLeft(pid) => write!(f, "log-left({pid})"),
             Self::Members => f.write_str("members"),
             Self::Expelled => f.write_str("expelled"),
         }

@@ -45,6 +45,7 @@
 //! | `OpenLog { pid, base }` | opens or makes the log file | `LogOpened` |
 //! | `Deliver {..}` | appends, shows it at the terminal | `Delivered` |
 //! | `Conclude {..}` | writes the end, tells the terminal | `Delivered` with `ended` |
+//! | `LogLeft(pid)` | tells whoever empties the node | nothing |
 //! | `Members` | connects to new members, drops links to gone ones | nothing |
 //! | `Expelled` | stops the daemon | nothing |
 
@@ -76,6 +77,7 @@ pub mod balance;
 mod delivery;
 mod durable;
 mod gather;
+mod handing;
 mod io;
 mod machine;
 mod members;

@@ -1,7 +1,7 @@
 //! One node: its state, how an input finds its rule, and its timers.
 //!
 //! The rules themselves are in `source` (freeze, offer, give up, take back), `target` (prepare,
-//! stage, commit, release), `output` (a process's output and its home), `members` (news, going,
+//! stage, commit, release), `output` (a process's output and its home), `handing` (another home), `members` (news, going,
 //! kills) and `wishes` (what operators ask for).
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -16,6 +16,7 @@ use wire::{
 use crate::asks::Asks;
 use crate::delivery::Post;
 use crate::gather::Gatherings;
+use crate::handing::Way;
 use crate::members::Lease;
 use crate::output::Log;
 use crate::port::Port;
@@ -92,6 +93,8 @@ pub(crate) enum Timer {
     Process(Pid),
     Incoming(Pid),
     Output(Pid),
+    /// Whose output is kept elsewhere, and who has not been told.
+    Handed,
     Mail(Pid, Pid),
     Seek(Pid),
     Poll(Pid),
@@ -320,7 +323,8 @@ impl Machine {
 
     /// The processes whose output this node keeps: where each was last heard of.
     pub fn logs(&self) -> impl Iterator<Item = (Pid, Option<Peer>)> + '_ {
-        self.logs.iter().map(|(pid, log)| (*pid, log.holder))
+        let here = self.logs.iter().filter(|(_, log)| !matches!(log.way, Way::Handed { .. }));
+        here.map(|(pid, log)| (*pid, log.holder))
     }
 
     /// Everything that can happen, and whose it is.
@@ -361,6 +365,7 @@ impl Machine {
             }
             Input::LogOpened { pid, length, ended } => self.log_opened(now, pid, length, ended),
             Input::Delivered { pid, length, ended } => self.delivered(pid, length, ended),
+            Input::LogHanded { pid, to, ended } => self.log_handed(now, pid, to, ended),
         }
     }
 
@@ -387,6 +392,8 @@ impl Machine {
             Message::Acknowledged { pid, offset, ended } => {
                 self.acknowledged(now, pid, offset, ended);
             }
+            Message::Home { pid, home } => self.home_arrived(now, from, pid, home),
+            Message::Homed { pid } => self.homed(pid),
             Message::Errand { ticket, pid, errand } => {
                 self.errand_arrived(now, from, ticket, pid, errand);
             }
@@ -421,6 +428,7 @@ impl Machine {
                 Timer::Process(pid) => self.wake_process(now, pid),
                 Timer::Incoming(pid) => self.wake_incoming(now, pid),
                 Timer::Output(pid) => self.wake_output(now, pid),
+                Timer::Handed => self.wake_handed(now),
                 Timer::Mail(pid, other) => self.wake_mail(now, pid, other),
                 Timer::Seek(other) => self.wake_seek(now, other),
                 Timer::Poll(pid) => self.wake_poll(now, pid),

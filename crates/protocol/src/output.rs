@@ -12,6 +12,7 @@ use wire::{
 };
 
 use crate::asks::Purpose;
+use crate::handing::Way;
 use crate::machine::Timer;
 use crate::process::{Phase, Wisher};
 use crate::{Instant, Machine, Output, Rule};
@@ -33,6 +34,7 @@ pub(crate) struct Log {
     untold: bool,
     /// How it ended, if nobody is left to say so: the registry has. What was taken is written down first.
     pub(crate) verdict: Option<Outcome>,
+    pub(crate) way: Way,
 }
 
 impl Machine {
@@ -261,6 +263,9 @@ impl Machine {
     ) {
         let once = self.rules.keep(Rule::OutputOnce);
         let soon = !self.rules.keep(Rule::WrittenThenAcknowledged);
+        if self.speaks_elsewhere(from, pid) {
+            return;
+        }
         let Some(log) = self.log((from, life), pid, base) else { return };
         let Some(taken) = log.taken else { return };
         let end = offset.saturating_add(bytes.0.len() as u64);
@@ -292,6 +297,9 @@ impl Machine {
         offset: u64,
         outcome: Outcome,
     ) {
+        if self.speaks_elsewhere(from, pid) {
+            return;
+        }
         // It may be the first that a home hears; the log is at `offset` when all of the output has come.
         let Some(log) = self.log((from, life), pid, base) else { return };
         if log.ended {
@@ -300,6 +308,24 @@ impl Machine {
         if log.taken == Some(offset) && log.written == offset && !log.concluding {
             log.concluding = true;
             self.put(Output::Conclude { pid, outcome });
+        }
+    }
+
+    /// Whether what is said of a log is not for this node to take: not now, or not any more.
+    fn speaks_elsewhere(&mut self, from: Peer, pid: Pid) -> bool {
+        match self.logs.get(&pid).map(|log| log.way) {
+            None | Some(Way::Here) => false,
+            // It comes again.
+            Some(Way::Rests) => self.rules.keep(Rule::LogRests),
+            // Whoever has no home turns to this node: its log begins anew.
+            Some(Way::Handed { to, .. }) if self.forgotten_node(to) => {
+                self.logs.remove(&pid);
+                false
+            }
+            Some(Way::Handed { to, .. }) => {
+                self.send(from, Message::Home { pid, home: to });
+                true
+            }
         }
     }
 
@@ -331,6 +357,10 @@ impl Machine {
     /// Also fed at the start for each log that has no end yet: its process may be lost.
     pub(crate) fn log_opened(&mut self, now: Instant, pid: Pid, length: u64, ended: bool) {
         let log = self.logs.entry(pid).or_default();
+        if matches!(log.way, Way::Handed { .. }) {
+            // It was handed on to here: whatever is known of it is from before it went.
+            *log = Log::default();
+        }
         if log.taken.is_none() {
             log.taken = Some(length);
             log.written = length;
@@ -367,7 +397,8 @@ impl Machine {
 
     /// Somebody is gone: asks what has become of the processes whose output is kept here.
     pub(crate) fn look_for_lost(&mut self, now: Instant) {
-        let open = self.logs.iter().filter(|(_, log)| !log.concluding);
+        let open = |log: &Log| !log.concluding && log.way == Way::Here;
+        let open = self.logs.iter().filter(|(_, log)| open(log));
         let pids: Vec<Pid> = open.map(|(pid, _)| *pid).take(LOGS_ASKED_MAX).collect();
         if !pids.is_empty() && self.news.is_some() {
             // An answer under way is older than the news that make us ask.
@@ -391,7 +422,7 @@ impl Machine {
 
     fn conclude_by_verdict(&mut self, pid: Pid) {
         let Some(log) = self.logs.get_mut(&pid) else { return };
-        if log.concluding || log.taken != Some(log.written) {
+        if log.concluding || log.way != Way::Here || log.taken != Some(log.written) {
             return;
         }
         if let Some(outcome) = log.verdict.take() {

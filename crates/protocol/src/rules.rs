@@ -109,6 +109,10 @@ rules! {
     WritesOn = "writes-on",
     /// Whoever is told of an end is told as well what of the output no home has acknowledged.
     EndLeavesRoom = "end-leaves-room",
+    /// A log that is being handed on takes nothing.
+    LogRests = "log-rests",
+    /// Whoever handed a log on sees to it that the process's node hears of it.
+    HomeTold = "home-told",
     /// A process takes each piece of each sender once.
     LetterOnce = "letter-once",
     /// It takes them in the order in which they were sent.

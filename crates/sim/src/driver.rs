@@ -185,6 +185,7 @@ impl World {
                 let life = self.life(node);
                 self.schedule(Span::millis(20), Event::Conclude { life, pid, outcome });
             }
+            Output::LogLeft(pid) => self.log_left(node, pid),
             Output::Expelled if self.has_lapsed(node) => {
                 self.marks.mark("stopped by its own fence");
                 self.crash(node);
@@ -467,6 +468,7 @@ impl World {
 
     fn open_log(&mut self, node: usize, pid: Pid, base: u64) {
         if !self.nodes[node].logs.contains_key(&pid) {
+            self.nodes[node].handed.remove(&pid);
             // What is before the base is in the log of a home that is off for good.
             let others = self.nodes.iter().filter_map(|n| n.logs.get(&pid));
             let before = others.filter_map(|log| log.bytes.get(..base as usize)).next();
@@ -546,6 +548,9 @@ impl World {
             }
             return;
         }
+        if let WishFor::HandLogs(to) = wish {
+            return self.hand_logs(node, *to);
+        }
         let born = self.truth.born.len() as u64;
         if born == 0 {
             return;
@@ -553,7 +558,7 @@ impl World {
         let pid = self.truth.born[self.rng.below(born) as usize];
         let runs = (0..size).find(|n| self.nodes[*n].guests.contains_key(&pid));
         match wish {
-            WishFor::Spawn | WishFor::ThawOf(_) => (),
+            WishFor::Spawn | WishFor::ThawOf(_) | WishFor::HandLogs(_) => (),
             WishFor::Move(to) => {
                 // Mostly to where it is not.
                 let there = runs == Some(*to) && self.rng.chance(80);

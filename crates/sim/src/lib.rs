@@ -28,6 +28,7 @@ mod checks;
 mod driver;
 mod durable;
 mod faults;
+mod handing;
 mod letters;
 mod links;
 mod marks;

@@ -83,8 +83,9 @@ fn plan(world: &mut World, rng: &mut Rng, size: usize) {
         let at = Instant::ZERO + Span::millis(1_000 + rng.below(22_000));
         let wish = Box::new(match rng.below(100) {
             0..60 => WishFor::Move(some_node(rng)),
-            60..68 => WishFor::Gather(some_node(rng)),
-            68..74 => WishFor::Locate,
+            60..64 => WishFor::HandLogs(some_node(rng)),
+            64..70 => WishFor::Gather(some_node(rng)),
+            70..74 => WishFor::Locate,
             74..84 => WishFor::Spawn,
             84..87 => WishFor::Kill,
             87..89 => WishFor::KillGroup,

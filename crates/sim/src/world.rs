@@ -12,6 +12,7 @@ use wire::{
 
 use crate::cells::REGISTRY_SWAPPED;
 use crate::checks::Truth;
+use crate::handing::{Hand, Handed};
 use crate::meter::Meter;
 use crate::{Cells, Faults, Marks};
 
@@ -69,6 +70,12 @@ pub(crate) struct Node {
     pub(crate) room: BTreeMap<(Pid, Offer), Room>,
     /// On disk.
     pub(crate) logs: BTreeMap<Pid, Log>,
+    /// Logs that it is about to hand on: one way each at a time.
+    pub(crate) handing: BTreeSet<Pid>,
+    /// On disk: copies of other homes' logs, not in use.
+    pub(crate) copies: BTreeMap<(usize, Pid), Log>,
+    /// On disk: which of the logs are another node's.
+    pub(crate) handed: BTreeMap<Pid, Handed>,
     /// On disk: images of durable processes.
     pub(crate) durable: BTreeMap<Pid, (Guest, Section)>,
     /// Such images on their way there: only the last one counts.
@@ -208,6 +215,13 @@ pub(crate) enum Event {
         pid: Pid,
         outcome: Outcome,
     },
+    /// A log's next step to another home.
+    Hand {
+        life: Life,
+        pid: Pid,
+        to: usize,
+        step: Hand,
+    },
     Wish {
         node: usize,
         wish: Box<WishFor>,
@@ -225,6 +239,8 @@ pub(crate) enum WishFor {
     Kill,
     KillGroup,
     Store,
+    /// The node gives the logs away that it keeps.
+    HandLogs(usize),
     Thaw,
     ThawOf(Pid),
 }
@@ -374,10 +390,13 @@ impl World {
             Event::Conclude { life, pid, outcome } if self.lives(life) => {
                 self.conclude_log(life.0, pid, outcome);
             }
+            Event::Hand { life, pid, to, step } if self.lives(life) => {
+                self.hand(life, pid, to, step);
+            }
             Event::Wish { node, wish } => self.make_wish(node, &wish),
             Event::Feed { .. } | Event::Wake { .. } | Event::Guest { .. } => (),
             Event::Prepared { .. } | Event::Write { .. } | Event::Conclude { .. } => (),
-            Event::Checkpoint { .. } | Event::Kept { .. } => (),
+            Event::Checkpoint { .. } | Event::Kept { .. } | Event::Hand { .. } => (),
         }
     }
 
@@ -464,7 +483,7 @@ impl World {
         self.drain(node);
     }
 
-    fn drain(&mut self, node: usize) {
+    pub(crate) fn drain(&mut self, node: usize) {
         let incarnation = self.nodes[node].incarnation;
         while self.lives((node, incarnation))
             && let Some(output) = self.nodes[node].machine.as_mut().and_then(Machine::poll)
@@ -592,12 +611,16 @@ impl World {
         let n = &mut self.nodes[node];
         n.incarnation = incarnation;
         n.machine = Some(machine);
+        n.handing.clear();
+        let n = &self.nodes[node];
         let open = n.logs.iter().filter(|(_, log)| log.end.is_none());
+        let open = open.filter(|(pid, _)| !self.is_handed(node, **pid));
         let open: Vec<_> = open.map(|(pid, log)| (*pid, log.bytes.len() as u64)).collect();
         self.drain(node);
         for (pid, length) in open {
             self.feed(node, Input::LogOpened { pid, length, ended: false });
         }
+        self.hand_on(node);
     }
 
     /// The operator's word, when the machine is truly off. Repeated until the registry takes it.
@@ -766,6 +789,9 @@ impl Node {
             guests: BTreeMap::new(),
             room: BTreeMap::new(),
             logs: BTreeMap::new(),
+            handing: BTreeSet::new(),
+            copies: BTreeMap::new(),
+            handed: BTreeMap::new(),
             durable: BTreeMap::new(),
             writing: BTreeMap::new(),
             wake_at: None,

@@ -254,6 +254,18 @@ pub enum Message {
         /// How many pieces it has sent to the one who is told; 0 if that is not known any more.
         sent: u64,
     },
+    /// From a home of output: another node keeps it from now on, and has all that was acknowledged.
+    Home {
+        /// Whose output.
+        pid: Pid,
+        /// Who keeps it.
+        home: NodeId,
+    },
+    /// Answers `Home`: what is written from now on goes there.
+    Homed {
+        /// Whose output.
+        pid: Pid,
+    },
 }
 
 /// What can be asked of a process wherever it is.
@@ -418,6 +430,8 @@ impl Message {
             | Self::Output { pid, .. }
             | Self::Ended { pid, .. }
             | Self::Acknowledged { pid, .. }
+            | Self::Home { pid, .. }
+            | Self::Homed { pid }
             | Self::Errand { pid, .. }
             | Self::Mail(Mail { to: pid, .. })
             | Self::Relay { mail: Mail { to: pid, .. }, .. }
@@ -463,6 +477,8 @@ impl fmt::Display for Message {
             Self::Acknowledged { pid, offset, ended } => {
                 write!(f, "acknowledged({pid} {offset}{})", if *ended { " end" } else { "" })
             }
+            Self::Home { pid, home } => write!(f, "home({pid} {home})"),
+            Self::Homed { pid } => write!(f, "homed({pid})"),
             Self::Errand { ticket, pid, errand } => {
                 write!(f, "errand({} {pid} {errand:?})", ticket.0)
             }
