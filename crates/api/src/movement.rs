@@ -87,6 +87,37 @@ pub enum DrainEvent {
         /// Why.
         error: Error,
     },
+    /// What processes wrote is kept elsewhere from now on.
+    OutputMoved {
+        /// Of how many.
+        processes: u64,
+        /// How much it is.
+        bytes: u64,
+        /// There.
+        to: String,
+    },
+    /// What a process wrote is still kept here.
+    OutputStayed {
+        /// Whose.
+        #[serde(with = "text")]
+        pid: Pid,
+        /// Why.
+        error: Error,
+    },
+    /// Processes have their mailbox elsewhere from now on.
+    MailboxesMoved {
+        /// How many.
+        processes: u64,
+        /// There.
+        to: String,
+    },
+    /// Programs that no other member had are elsewhere as well.
+    ProgramsMoved {
+        /// How many.
+        programs: u64,
+        /// There.
+        to: String,
+    },
     /// The registry has a new home.
     RegistryMoved {
         /// There.
@@ -114,7 +145,7 @@ pub struct DrainItem {
     /// The process; absent for what is none, such as the registry.
     #[serde(with = "text::optional", default)]
     pub pid: Option<Pid>,
-    /// What it is: the program's name, or `registry`.
+    /// What it is: the program's name, `registry`, or what else there is.
     pub what: String,
     /// Where it goes; absent if it cannot leave.
     #[serde(default)]

@@ -164,7 +164,8 @@ pub(crate) fn stayed(any: bool) -> u8 {
 fn say_drain(event: &DrainEvent, whole: bool) {
     match event {
         DrainEvent::Plan { items } if items.len() > LINES_MAX && !whole => {
-            say::out(&format!("{} processes leave", items.len()));
+            let processes = items.iter().filter(|item| item.pid.is_some()).count();
+            say::out(&format!("{processes} processes leave"));
             let stay = items.iter().filter(|item| item.stays.is_some());
             let stay: Vec<DrainItem> = stay.cloned().collect();
             if !stay.is_empty() {
@@ -175,6 +176,22 @@ fn say_drain(event: &DrainEvent, whole: bool) {
         DrainEvent::Plan { items } => plan(items).print(),
         DrainEvent::Moved(report) => say::out(&line(report)),
         DrainEvent::Stayed { pid, error } => say::out(&format!("{pid} stayed: {error}")),
+        DrainEvent::OutputMoved { processes, bytes: size, to } => {
+            let whose = processes_of(*processes);
+            say::out(&format!("the output of {whose} is at {to}, {}", bytes(*size)));
+        }
+        DrainEvent::OutputStayed { pid, error } => {
+            say::out(&format!("the output of {pid} stayed: {error}"));
+        }
+        DrainEvent::MailboxesMoved { processes, to } => {
+            say::out(&format!("the mailbox of {} is at {to}", processes_of(*processes)));
+        }
+        DrainEvent::ProgramsMoved { programs: 1, to } => {
+            say::out(&format!("1 program is at {to} as well"));
+        }
+        DrainEvent::ProgramsMoved { programs, to } => {
+            say::out(&format!("{programs} programs are at {to} as well"));
+        }
         DrainEvent::RegistryMoved { to } => say::out(&format!("the registry is at {to}")),
         DrainEvent::Drained { empty: true, moved, .. } => {
             say::out(&format!("empty: {moved} moved, the machine may be erased"));
@@ -184,6 +201,10 @@ fn say_drain(event: &DrainEvent, whole: bool) {
         }
         DrainEvent::Failed { .. } => {}
     }
+}
+
+fn processes_of(count: u64) -> String {
+    if count == 1 { "1 process".to_owned() } else { format!("{count} processes") }
 }
 
 fn plan(items: &[DrainItem]) -> Table {

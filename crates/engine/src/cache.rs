@@ -70,6 +70,13 @@ impl Cache {
         self.bundle_path(hash).exists()
     }
 
+    /// The addresses of all bundles.
+    pub(crate) fn bundles(&self) -> Vec<CodeHash> {
+        let Ok(entries) = fs::read_dir(self.root.join("code")) else { return Vec::new() };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter_map(|name| name.parse().ok()).collect()
+    }
+
     pub(crate) fn put_bundle(&self, hash: CodeHash, blob: &[u8]) -> io::Result<()> {
         self.write(&self.bundle_path(hash), &[blob])
     }

@@ -161,6 +161,12 @@ impl Engine {
         self.adopt(Bundle::decode(bundle.into())?, progress)
     }
 
+    /// Every program that its cache has.
+    #[must_use]
+    pub fn stored(&self) -> Vec<CodeHash> {
+        self.inner.tools.cache.as_ref().map(Cache::bundles).unwrap_or_default()
+    }
+
     /// Whether the code is here, in memory or in the cache.
     #[must_use]
     pub fn has(&self, code: CodeHash) -> bool {

@@ -17,7 +17,11 @@
 //! A process that has written nothing has no file: it stands in one file with all others of its kind, so
 //! that what became of it is known after a restart of the node. Files are not held open for long.
 //!
+//! A log can go to another home: see `handing`.
+//!
 //! Readers read the file itself and wait here for more of it, each at its own pace.
+
+mod handing;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
@@ -27,7 +31,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
-use wire::{GroupId, Outcome, Pid, Stream};
+use wire::{GroupId, NodeId, Outcome, Pid, Stream};
+
+pub(crate) use handing::{Adopted, Content, Handed};
 
 const HEADER_BYTES: u64 = 5;
 const BASE: u8 = 0;
@@ -62,6 +68,8 @@ struct Book {
     unregistered: Vec<u8>,
     /// Who has a file; none before that was looked at.
     on_disk: Option<HashSet<Pid>>,
+    /// Whose logs another node keeps now, or is about to.
+    handed: HashMap<Pid, Handed>,
     /// Whose files are open, the oldest first.
     open: VecDeque<Pid>,
 }
@@ -86,6 +94,8 @@ pub(crate) struct State {
     file_bytes: u64,
     /// How the process ended, if that is written.
     pub(crate) ended: Option<Outcome>,
+    /// Who keeps it now.
+    handed: Option<NodeId>,
 }
 
 /// Something in a log.
@@ -97,6 +107,8 @@ pub(crate) enum Entry {
     Output(u64, Stream, Vec<u8>),
     /// The end.
     Ended(Outcome),
+    /// What comes after is with another node.
+    Handed(NodeId),
 }
 
 /// Reads one log from its beginning.
@@ -111,11 +123,19 @@ pub(crate) struct Reader {
 
 impl Logbook {
     pub(crate) fn new(dir: PathBuf) -> Self {
-        Self { dir, book: Arc::default() }
+        let handed = handing::read(&dir).unwrap_or_else(|error| {
+            tracing::error!(%error, "which logs are other nodes' is not known");
+            HashMap::new()
+        });
+        Self { dir, book: Arc::new(Mutex::new(Book { handed, ..Book::default() })) }
     }
 
     /// Opens or makes a log; a new one begins at `base`, and has no file before it is written to.
     pub(crate) fn open(&self, pid: Pid, base: u64) -> io::Result<State> {
+        if self.handed_to(pid).is_some() {
+            // Whoever had it has gone.
+            self.unmark(&[pid])?;
+        }
         let mut book = self.book();
         let book = &mut *book;
         if let Some(base) = book.quiet.get(&pid) {
@@ -228,14 +248,14 @@ impl Logbook {
     pub(crate) fn unfinished(&self) -> Vec<(Pid, u64)> {
         let mut unfinished = Vec::new();
         for (pid, base) in self.registered() {
-            if !self.path(pid).exists() {
+            if !self.path(pid).exists() && self.handed_to(pid).is_none() {
                 match self.open(pid, base) {
                     Ok(state) => unfinished.push((pid, state.length)),
                     Err(error) => tracing::warn!(%pid, %error, "a log cannot be opened"),
                 }
             }
         }
-        for pid in self.on_disk() {
+        for pid in self.on_disk().into_iter().filter(|pid| self.handed_to(*pid).is_none()) {
             match self.open(pid, 0) {
                 Ok(State { ended: None, length, .. }) => unfinished.push((pid, length)),
                 Ok(_) => drop(self.book().logs.remove(&pid)),
@@ -389,7 +409,15 @@ impl Reader {
         loop {
             let state = self.state.borrow_and_update().clone();
             if self.at < state.file_bytes {
-                return self.entry().map(Some);
+                match (self.entry(), state.handed) {
+                    (Err(error), Some(to)) if error.kind() == io::ErrorKind::NotFound => {
+                        return Ok(Some(Entry::Handed(to)));
+                    }
+                    (entry, _) => return entry.map(Some),
+                }
+            }
+            if let Some(to) = state.handed {
+                return Ok(Some(Entry::Handed(to)));
             }
             if !follow || state.ended.is_some() || self.state.changed().await.is_err() {
                 return Ok(None);

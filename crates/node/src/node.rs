@@ -492,6 +492,7 @@ async fn assemble(
         balancing: Balancing::new(me.node, config.labels, config.workers),
         authority: RwLock::new(others.as_ref().map(|(_, authority, _)| authority.clone())),
         filing: std::sync::Mutex::default(),
+        emptying: tokio::sync::Mutex::default(),
         stop: stop.clone(),
     });
 
@@ -520,6 +521,7 @@ async fn assemble(
             tasks.push(tokio::spawn(node.clone().see_it_taken()));
         }
     }
+    tasks.push(tokio::spawn(node.clone().hand_logs_on()));
     if config.balances {
         tasks.push(tokio::spawn(node.clone().keep_balanced()));
     }

@@ -68,27 +68,3 @@ async fn input_follows_a_process() {
     assert_eq!(outcome, Outcome::Exited { code: 0 });
     assert!(running.output == text, "{} of {} bytes", running.output.len(), text.len());
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_drained_node_is_empty() {
-    let members = cluster(&["heron", "osprey"]).await;
-    let (heron, osprey) = (members[0].client(), members[1].client());
-    let mut one = heron.run(&counter(400, 5_000_000), |r| r.on = Some("osprey".to_owned())).await;
-    let mut two = osprey.run(&counter(400, 5_000_000), |_| ()).await;
-    one.until(1).await;
-    two.until(1).await;
-    let request = DrainRequest { node: "osprey".to_owned(), plan: false };
-    let body = serde_json::to_vec(&request).unwrap();
-    let mut events = Events::new(heron.send(Method::POST, "/v1/drain", body).await);
-    let mut story = Vec::new();
-    while let Some(event) = events.next::<DrainEvent>().await {
-        story.push(event);
-    }
-    assert!(matches!(&story[0], DrainEvent::Plan { items } if items.len() == 2), "{story:?}");
-    let last = DrainEvent::Drained { empty: true, moved: 2, stayed: 0 };
-    assert_eq!(story.last(), Some(&last), "{story:?}");
-    for running in [&mut one, &mut two] {
-        assert_eq!(running.until_end().await, Outcome::Exited { code: 7 });
-        assert_eq!(running.text(), counted(400));
-    }
-}

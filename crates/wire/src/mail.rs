@@ -216,6 +216,27 @@ pub enum Locate {
     Adaptive,
 }
 
+impl Locate {
+    /// The fixed node that letters go to.
+    #[must_use]
+    pub fn mailbox(&self) -> Option<NodeId> {
+        match self {
+            Self::Mailbox(node) | Self::Pull { mailbox: node, .. } => Some(*node),
+            Self::Directory | Self::Update | Self::Forwarding | Self::Adaptive => None,
+        }
+    }
+
+    /// The same with another fixed node, if it has one.
+    #[must_use]
+    pub fn with_mailbox(self, node: NodeId) -> Self {
+        match self {
+            Self::Mailbox(_) => Self::Mailbox(node),
+            Self::Pull { every_micros, .. } => Self::Pull { mailbox: node, every_micros },
+            other => other,
+        }
+    }
+}
+
 /// Where letters wait that come while a process is on its way.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,

@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use api::{Error, ErrorCode};
 use axum::body::Body;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio_util::codec::{FramedRead, LinesCodec};
+use tokio_util::io::StreamReader;
 use wire::{Channel, CodeHash, NodeId, Reply};
 
 use crate::links::dial::Dialer;
@@ -75,6 +78,30 @@ impl Caller {
             return Err(serde_json::from_slice(&bytes).unwrap_or_else(read));
         }
         serde_json::from_slice(&bytes).map_err(read)
+    }
+
+    /// Asks for a stream of JSON values, one a line.
+    pub(crate) async fn lines<T: serde::de::DeserializeOwned>(
+        &self,
+        node: NodeId,
+        path: &str,
+    ) -> Result<impl futures_util::Stream<Item = Result<T, Error>> + Unpin + use<T>, Error> {
+        let request =
+            Request::get(path).body(Body::empty()).expect("our own paths are well-formed");
+        let response = self.request(node, request).await?;
+        let read = move |error: serde_json::Error| {
+            Error::new(ErrorCode::Internal, format!("{node} answered what is no event: {error}"))
+        };
+        if response.status() != StatusCode::OK {
+            let bytes = collect(response, REPLY_BYTES_MAX).await?;
+            return Err(serde_json::from_slice(&bytes).unwrap_or_else(read));
+        }
+        let pieces = response.into_body().into_data_stream().map_err(std::io::Error::other);
+        let lines = FramedRead::new(StreamReader::new(pieces), LinesCodec::new());
+        Ok(lines.map(move |line| match line {
+            Ok(line) => serde_json::from_str(&line).map_err(read),
+            Err(error) => Err(broke_off(&error)),
+        }))
     }
 
     /// Asks the registry on another node.

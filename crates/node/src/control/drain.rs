@@ -3,17 +3,23 @@
 use std::sync::Arc;
 
 use api::{DrainEvent, DrainItem, DrainRequest, Error, ErrorCode, ProcessState, ProcessSummary};
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
+use axum::routing::post;
+use axum::{Json, Router};
+use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use hyper::Method;
+use protocol::Wish;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
-use wire::{Member, Pid};
+use wire::{CodeHash, Errand, Member, NodeId, Pid, Report};
 
-use super::answer::{Answered, events};
+use super::answer::{Answered, ending, events, json};
 use super::find::Asker;
+use super::run::panicked;
 use super::{Node, Shared};
+use crate::driver::Cargo;
 
 /// So many processes are on their way at once: what one waits for (a disk, the other node, the network)
 /// others use, and the registry makes the changes of many durable together. Few enough that images
@@ -47,53 +53,145 @@ pub(crate) async fn drain(
     Ok(response)
 }
 
+/// Whose mailbox is a node, and which it is to be instead; if that is not said, they are counted.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct MailboxRequest {
+    from: NodeId,
+    to: Option<NodeId>,
+}
+
+const MAILBOX: &str = "/internal/mailbox";
+const LACKING: &str = "/internal/codes/lacking";
+const FETCH: &str = "/internal/codes/fetch";
+
+pub(super) fn router() -> Router<Shared> {
+    Router::new()
+        .route(MAILBOX, post(leave_mailbox))
+        .route(LACKING, post(lacking))
+        .route(FETCH, post(fetch))
+}
+
+/// Gives the processes here another mailbox that have the one that is said. Answers how many there are.
+async fn leave_mailbox(
+    State(node): State<Shared>,
+    Json(request): Json<MailboxRequest>,
+) -> Answered {
+    json(node.leave_mailbox_here(request).await?)
+}
+
+/// Which of these programs are not here.
+async fn lacking(State(node): State<Shared>, Json(mut codes): Json<Vec<CodeHash>>) -> Answered {
+    codes.retain(|code| !node.engine.has(*code));
+    json(codes)
+}
+
+/// Fetches programs from whoever has them.
+async fn fetch(State(node): State<Shared>, Json(codes): Json<Vec<CodeHash>>) -> Answered {
+    for code in codes {
+        node.get_code(code).await?;
+    }
+    json(())
+}
+
+/// What is to leave a node besides its processes.
+struct Belongings {
+    logs: Vec<Pid>,
+    log_bytes: u64,
+    /// How many processes have their mailbox here.
+    mailboxes: u64,
+    /// Programs that nobody else has.
+    codes: Vec<CodeHash>,
+}
+
 impl Node {
     async fn empty(
         self: &Arc<Self>,
         plan: bool,
         say: &mpsc::Sender<DrainEvent>,
     ) -> Result<Option<DrainEvent>, Error> {
+        let busy = |_| Error::new(ErrorCode::Busy, "this node is being drained already");
+        let _alone = self.emptying.try_lock().map_err(busy)?;
         let targets = self.others_up();
         if !plan {
             // No new work from now on.
             self.set_draining(true).await;
         }
+        let emptied = self.empty_to(&targets, plan, say).await;
+        if let Err(_) | Ok(Some(DrainEvent::Drained { empty: false, .. })) = emptied
+            && !plan
+        {
+            self.set_draining(false).await;
+        }
+        emptied
+    }
+
+    /// The order is that of need: what follows asks the registry, and a process has its output taken where it is kept.
+    async fn empty_to(
+        self: &Arc<Self>,
+        targets: &[Member],
+        plan: bool,
+        say: &mpsc::Sender<DrainEvent>,
+    ) -> Result<Option<DrainEvent>, Error> {
         let processes = self.movable().await?;
+        let belongings = self.belongings(targets).await?;
         let successor = self.seat.is_here().then(|| targets.first()).flatten();
-        let items = self.plan(&processes, &targets);
+        let items = self.plan(&processes, &belongings, targets);
+        let nothing = items.is_empty();
         let _ = say.send(DrainEvent::Plan { items }).await;
         if plan {
             return Ok(None);
         }
-        if targets.is_empty() && !processes.is_empty() {
-            self.set_draining(false).await;
+        if targets.is_empty() && !nothing {
             return Err(Error::new(
                 ErrorCode::Refused,
                 "no other member is up to take what is here",
             ));
         }
         if let Some(successor) = successor {
-            // First of all: what follows asks it.
-            match self.hand_on(successor).await {
-                Ok(()) => {
-                    let to = successor.name.clone();
-                    let _ = say.send(DrainEvent::RegistryMoved { to }).await;
-                }
-                Err(error) => {
-                    self.set_draining(false).await;
-                    return Err(error);
-                }
-            }
+            self.hand_on(successor).await?;
+            let to = successor.name.clone();
+            let _ = say.send(DrainEvent::RegistryMoved { to }).await;
         }
+        if let Some(first) = targets.first() {
+            self.leave_mailboxes(first, say).await?;
+            self.leave_codes(&belongings.codes, first, say).await?;
+        }
+        self.leave_logs(targets, say).await?;
+        let (moved, stayed) = self.leave_all(&processes, targets, say).await;
+        // One whose output was kept by a node that is forgotten meanwhile keeps it where it is.
+        let logs_stayed = self.leave_logs(targets, say).await?;
+        let empty = stayed == 0 && logs_stayed == 0 && !self.seat.is_here();
+        Ok(Some(DrainEvent::Drained { empty, moved, stayed }))
+    }
+
+    async fn belongings(&self, targets: &[Member]) -> Result<Belongings, Error> {
+        let logs = self.logs_here().await?;
+        let (book, pids) = (self.logbook.clone(), logs.clone());
+        let size = move || pids.iter().map(|pid| book.bytes(*pid)).sum();
+        let log_bytes =
+            tokio::task::spawn_blocking(size).await.map_err(|error| panicked(&error))?;
+        let request = MailboxRequest { from: self.me.node, to: None };
+        let mailboxes = self.ask_about_mailboxes(request).await?;
+        let codes = self.codes_of_nobody_else(targets).await?;
+        Ok(Belongings { logs, log_bytes, mailboxes, codes })
+    }
+
+    /// Moves the processes, and counts those that left and those that did not.
+    async fn leave_all(
+        &self,
+        processes: &[ProcessSummary],
+        targets: &[Member],
+        say: &mpsc::Sender<DrainEvent>,
+    ) -> (u64, u64) {
         let (mut moved, mut stayed) = (0, 0);
         let (mut waiting, mut leaving) = (processes.iter().enumerate(), FuturesUnordered::new());
         loop {
             while leaving.len() < AT_ONCE
                 && let Some((at, process)) = waiting.next()
             {
-                leaving.push(self.leave(process, &targets, at));
+                leaving.push(self.leave(process, targets, at));
             }
-            let Some((pid, left)) = leaving.next().await else { break };
+            let Some((pid, left)) = leaving.next().await else { return (moved, stayed) };
             let event = match left {
                 Ok(Some(report)) => {
                     moved += 1;
@@ -108,11 +206,103 @@ impl Node {
             };
             let _ = say.send(event).await;
         }
-        let empty = stayed == 0 && !self.seat.is_here();
-        if stayed > 0 {
-            self.set_draining(false).await;
+    }
+
+    /// Hands on what processes wrote. Says how many logs are here still.
+    async fn leave_logs(
+        self: &Arc<Self>,
+        targets: &[Member],
+        say: &mpsc::Sender<DrainEvent>,
+    ) -> Result<usize, Error> {
+        let stayed = self.hand_logs(targets, say).await?;
+        for (pid, error) in &stayed {
+            let event = DrainEvent::OutputStayed { pid: *pid, error: error.clone() };
+            let _ = say.send(event).await;
         }
-        Ok(Some(DrainEvent::Drained { empty, moved, stayed }))
+        Ok(stayed.len())
+    }
+
+    async fn leave_mailboxes(
+        &self,
+        to: &Member,
+        say: &mpsc::Sender<DrainEvent>,
+    ) -> Result<(), Error> {
+        let request = MailboxRequest { from: self.me.node, to: Some(to.peer.node) };
+        let processes = self.ask_about_mailboxes(request).await?;
+        if processes > 0 {
+            let to = to.name.clone();
+            let _ = say.send(DrainEvent::MailboxesMoved { processes, to }).await;
+        }
+        Ok(())
+    }
+
+    /// Of all members that answer. What the others have finds another mailbox when this one is gone.
+    async fn ask_about_mailboxes(&self, request: MailboxRequest) -> Result<u64, Error> {
+        let here = self.leave_mailbox_here(request).await?;
+        let body = serde_json::to_vec(&request).expect("a request is plain data");
+        let others = self.others_up();
+        let asks = others.iter().map(|member| {
+            self.caller.json::<u64>(member.peer.node, Method::POST, MAILBOX, body.clone())
+        });
+        let answers = join_all(asks).await;
+        Ok(here + answers.into_iter().flatten().sum::<u64>())
+    }
+
+    async fn leave_mailbox_here(&self, request: MailboxRequest) -> Result<u64, Error> {
+        let from = request.from;
+        let having = self.events.look(move |driver| {
+            let pids = driver.machine.processes().map(|status| status.pid);
+            let having = pids.filter_map(|pid| {
+                let locate = driver.machine.locate(pid)?;
+                (locate.mailbox() == Some(from)).then_some((pid, locate))
+            });
+            having.collect::<Vec<_>>()
+        });
+        let having = having.await.ok_or_else(ending)?;
+        let Some(to) = request.to else { return Ok(having.len() as u64) };
+        let change = |(pid, locate): (Pid, wire::Locate)| {
+            let wish = Wish::Errand(pid, Errand::Locate(locate.with_mailbox(to)));
+            self.wished(wish, Cargo::None)
+        };
+        let changes: Vec<_> = having.into_iter().map(change).collect();
+        let changed: Vec<_> =
+            futures_util::stream::iter(changes).buffer_unordered(AT_ONCE).collect().await;
+        Ok(changed.iter().filter(|report| matches!(report, Ok(Report::Located))).count() as u64)
+    }
+
+    /// Programs that no other member has: images in files need them.
+    async fn codes_of_nobody_else(&self, others: &[Member]) -> Result<Vec<CodeHash>, Error> {
+        let engine = self.engine.clone();
+        let codes = tokio::task::spawn_blocking(move || engine.stored()).await;
+        let mut codes = codes.map_err(|error| panicked(&error))?;
+        for member in others {
+            if codes.is_empty() {
+                break;
+            }
+            let body = serde_json::to_vec(&codes).expect("hashes are plain data");
+            let node = member.peer.node;
+            // What is not known to be there is taken along.
+            if let Ok(lacking) = self.caller.json(node, Method::POST, LACKING, body).await {
+                codes = lacking;
+            }
+        }
+        Ok(codes)
+    }
+
+    async fn leave_codes(
+        &self,
+        codes: &[CodeHash],
+        to: &Member,
+        say: &mpsc::Sender<DrainEvent>,
+    ) -> Result<(), Error> {
+        if codes.is_empty() {
+            return Ok(());
+        }
+        let body = serde_json::to_vec(codes).expect("hashes are plain data");
+        self.caller.json::<()>(to.peer.node, Method::POST, FETCH, body).await?;
+        let programs = codes.len() as u64;
+        let _ = say.send(DrainEvent::ProgramsMoved { programs, to: to.name.clone() }).await;
+        Ok(())
     }
 
     /// Tries one target after the other; those with which a move was begun and given up, once more:
@@ -164,8 +354,13 @@ impl Node {
         Ok(processes)
     }
 
-    fn plan(&self, processes: &[ProcessSummary], targets: &[Member]) -> Vec<DrainItem> {
-        let mut items: Vec<DrainItem> = processes
+    fn plan(
+        &self,
+        processes: &[ProcessSummary],
+        belongings: &Belongings,
+        targets: &[Member],
+    ) -> Vec<DrainItem> {
+        let items: Vec<DrainItem> = processes
             .iter()
             .enumerate()
             .map(|(at, process)| DrainItem {
@@ -176,16 +371,36 @@ impl Node {
                 stays: targets.is_empty().then(|| "no other member is up".to_owned()),
             })
             .collect();
-        if self.seat.is_here() {
-            items.push(DrainItem {
+        let some = |count: u64, what: &str| (count > 0).then(|| format!("{what} of {count}"));
+        let other = [
+            (self.seat.is_here().then(|| "registry".to_owned()), 0),
+            (some(belongings.mailboxes, "mailbox"), 0),
+            (some(belongings.codes.len() as u64, "only copy of programs"), 0),
+            (some(belongings.logs.len() as u64, "output"), belongings.log_bytes),
+        ];
+        let other = other.into_iter().filter_map(|(what, memory_bytes)| {
+            Some(DrainItem {
                 pid: None,
-                what: "registry".to_owned(),
+                what: what?,
                 to: targets.first().map(|target| target.name.clone()),
-                memory_bytes: 0,
+                memory_bytes,
                 stays: targets.is_empty().then(|| "no other member is up".to_owned()),
-            });
+            })
+        });
+        other.chain(items).collect()
+    }
+
+    /// Whether this node starts processes; it is in vain on one that is about to be erased.
+    pub(super) async fn takes_work(&self) -> Result<(), Error> {
+        if !self.events.look(|driver| driver.draining).await.ok_or_else(ending)? {
+            return Ok(());
         }
-        items
+        let message = format!("{} is drained, and takes no new work", self.name);
+        let hint = format!(
+            "`--on` another member; or `whimbrel node stop {}`, and start it again",
+            self.name
+        );
+        Err(Error::new(ErrorCode::Refused, message).with_hint(hint))
     }
 
     async fn set_draining(&self, draining: bool) {

@@ -117,6 +117,7 @@ pub(crate) async fn thaw(
     Query(query): Query<ThawQuery>,
     body: Body,
 ) -> Answered {
+    node.takes_work().await?;
     let staged = node.take_in(body).await?;
     let papers = Papers::decode(staged.protocol())
         .map_err(|error| Error::new(ErrorCode::CorruptImage, error))?;

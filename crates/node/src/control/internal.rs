@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use wire::{CodeHash, Peer, Pid};
 
 use super::answer::{Answered, ending, invalid, json};
-use super::{Node, Shared, balance, registry as handing, together};
+use super::{Node, Shared, balance, drain, logs, registry as handing, together};
 use crate::join::{CertifyRequest, JoinRequest};
 
 /// A piece of input for a process that may be here.
@@ -40,6 +40,8 @@ pub(super) fn router() -> Router<Shared> {
         .route(together::PATH, post(together::gather))
         .merge(balance::router())
         .merge(handing::router())
+        .merge(logs::router())
+        .merge(drain::router())
         .route("/internal/certify", post(certify))
 }
 
@@ -69,6 +71,7 @@ async fn home_of_output(State(node): State<Shared>, Path(pid): Path<String>) -> 
         .look(move |driver| driver.machine.processes().find(|status| status.pid == pid)?.home);
     let home = home.await.flatten();
     let home = home.or_else(|| node.logbook.has(pid).then_some(node.me.node));
+    let home = home.or_else(|| node.logbook.handed_to(pid));
     json(home.map(|node| node.0))
 }
 

@@ -15,6 +15,7 @@ mod image;
 mod internal;
 mod list;
 mod locate;
+mod logs;
 mod moving;
 mod rebuild;
 mod registry;
@@ -72,6 +73,8 @@ pub(crate) struct Node {
     pub(crate) authority: RwLock<Option<Vec<u8>>>,
     /// Processes on their way into files, which wait to hear that the file is durable.
     pub(crate) filing: Mutex<HashMap<Pid, image::Filing>>,
+    /// Held by whoever empties this node.
+    pub(crate) emptying: tokio::sync::Mutex<()>,
     /// Set when the node is to end.
     pub(crate) stop: watch::Sender<bool>,
 }

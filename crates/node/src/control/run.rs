@@ -12,6 +12,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use engine::{Code, Setup};
+use futures_util::StreamExt as _;
 use hyper::Method;
 use protocol::Wish;
 use tokio::sync::mpsc;
@@ -73,6 +74,7 @@ pub(crate) async fn run(
             return node.pass_on(member.peer.node, Method::POST, &path, Body::from(body)).await;
         }
     }
+    node.takes_work().await?;
     let mut all = vec![(request.program, &request.program_name, &request.args)];
     all.extend(
         request.others.iter().map(|other| (other.program, &other.program_name, &other.args)),
@@ -158,7 +160,7 @@ pub(crate) async fn logs(
     node.logbook.open(pid, 0).map_err(|error| Error::new(ErrorCode::Io, error.to_string()))?;
     let reader = node.logbook.read(pid);
     let (say, response) = events();
-    tokio::spawn(async move { node.read_out(reader, query.from, query.follow, say).await });
+    tokio::spawn(async move { node.read_out(reader, pid, query, say).await });
     Ok(response)
 }
 
@@ -299,27 +301,58 @@ impl Node {
         let node = self.clone();
         tokio::spawn(async move {
             if say.send(first).await.is_ok() && attached {
-                node.read_out(reader, 0, true, say).await;
+                node.read_out(reader, pid, LogsQuery { from: 0, follow: true }, say).await;
             }
         });
         response
+    }
+
+    /// Says what is in a log that another node keeps now.
+    async fn read_on(
+        &self,
+        to: wire::NodeId,
+        pid: Pid,
+        query: LogsQuery,
+        say: mpsc::Sender<ProcessEvent>,
+    ) {
+        let path = api::route::LOGS.fill(&[&pid.to_string()]) + &query.to_query();
+        let mut lines = match self.caller.lines(to, &path).await {
+            Ok(lines) => lines,
+            Err(error) => {
+                let error = error.with_hint(format!("`whimbrel logs {pid}` finds its output"));
+                return drop(say.send(ProcessEvent::Failed { error }).await);
+            }
+        };
+        while let Some(event) = lines.next().await {
+            let event = event.unwrap_or_else(|error| ProcessEvent::Failed { error });
+            if say.send(event).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Says what is in a log, from an offset on, until it ends or nobody listens.
     async fn read_out(
         &self,
         mut reader: Reader,
-        from: u64,
-        follow: bool,
+        pid: Pid,
+        LogsQuery { from, follow }: LogsQuery,
         say: mpsc::Sender<ProcessEvent>,
     ) {
+        let mut at = from;
         loop {
             let next = tokio::select! {
                 next = reader.next(follow) => next,
                 () = say.closed() => return,
             };
+            if let Ok(Some(Entry::Output(offset, _, bytes))) = &next {
+                at = at.max(offset + bytes.len() as u64);
+            }
             let event = match next {
                 Ok(None) => return,
+                Ok(Some(Entry::Handed(to))) => {
+                    return self.read_on(to, pid, LogsQuery { from: at, follow }, say).await;
+                }
                 Ok(Some(entry)) => self.event(entry, from),
                 Err(error) => {
                     let error = Error::new(ErrorCode::Io, format!("the output's log: {error}"));
@@ -351,6 +384,7 @@ impl Node {
                     bytes: bytes.into(),
                 })
             }
+            Entry::Handed(_) => None,
             Entry::Ended(outcome) => {
                 let name = |node| self.node_name(node);
                 Some(ProcessEvent::Ended { outcome: outcome_of(&outcome, &name) })

@@ -36,7 +36,7 @@ use crate::halts::Halts;
 use crate::links::bulk::Bulk;
 use crate::links::hello::Roster;
 use crate::links::messages::Messages;
-use crate::logbook::Logbook;
+use crate::logbook::{Handed, Logbook};
 use crate::papers::Info;
 use crate::seat::Seat;
 
@@ -79,6 +79,8 @@ pub(crate) struct Driver {
     next_ticket: u64,
     /// Inputs that outputs have caused, fed when those before them are done with.
     inputs: VecDeque<Input>,
+    /// Who waits for word that the process's node knows of a log's new home.
+    pub(crate) log_left: HashMap<Pid, oneshot::Sender<()>>,
     /// Writes to logs that the disk did not take.
     unwritten: VecDeque<protocol::Output>,
     /// Told when the registry has been heard of for the first time.
@@ -262,6 +264,7 @@ impl Driver {
             tickets: HashMap::new(),
             next_ticket: 0,
             inputs: VecDeque::new(),
+            log_left: HashMap::new(),
             unwritten: VecDeque::new(),
             first_news: Some(parts.first_news),
             halts: parts.halts,
@@ -285,6 +288,13 @@ impl Driver {
             self.inputs.push_back(Input::LogOpened { pid, length, ended: false });
         }
         self.settle();
+        for (pid, Handed { to, ended, left }) in self.logbook.handed() {
+            match left {
+                true => self.feed(Input::LogHanded { pid, to, ended }),
+                // Whoever has a copy may have made it the log: that is asked for until it is known.
+                false => self.machine.rest_log(pid),
+            }
+        }
         while !self.expelled {
             while let Some(step) = self.halted {
                 self.halt(step).await;

@@ -72,6 +72,11 @@ impl Driver {
             @ (Output::OpenLog { .. } | Output::Deliver { .. } | Output::Conclude { .. }) => {
                 self.write_log(output);
             }
+            Output::LogLeft(pid) => {
+                if let Some(told) = self.log_left.remove(&pid) {
+                    let _ = told.send(());
+                }
+            }
             Output::Members => self.on_members(),
             Output::Expelled => self.expelled = true,
         }

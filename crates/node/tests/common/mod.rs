@@ -233,6 +233,11 @@ impl Running {
         }
     }
 
+    /// One whose log is read.
+    pub fn reads(pid: Pid, response: Response<Incoming>) -> Self {
+        Self { pid, new: false, events: Events::new(response), output: Vec::new() }
+    }
+
     /// Takes output until there is so much of it.
     pub async fn until(&mut self, bytes: usize) {
         while self.output.len() < bytes {
