@@ -22,6 +22,13 @@ pub(crate) const LOOPBACK: u64 = 1_500 << 20;
 /// Sections that may be cut are cut at this size.
 const SECTION_BYTES: usize = 1 << 18;
 
+/// How hard what is sent is squeezed.
+const SENT_LEVEL: i32 = 1;
+
+/// How hard what is kept in memory is: without a code for its literals, whose table takes as long as all else where
+/// there are two pages of it.
+const KEPT_LEVEL: i32 = -1;
+
 /// How many pages are compressed to find out whether it pays.
 const SAMPLE_PAGES: usize = 4;
 
@@ -325,7 +332,8 @@ impl Squeeze {
 
     fn compress(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         if self.compressor.is_none() {
-            self.compressor = zstd::bulk::Compressor::new(1).ok();
+            let level = if self.always { KEPT_LEVEL } else { SENT_LEVEL };
+            self.compressor = zstd::bulk::Compressor::new(level).ok();
         }
         self.compressor.as_mut()?.compress(bytes).ok()
     }

@@ -156,11 +156,11 @@ impl Node {
             self.leave_mailboxes(first, say).await?;
             self.leave_codes(&belongings.codes, first, say).await?;
         }
-        self.leave_logs(targets, say).await?;
+        let mut logs = self.leave_logs(targets, say).await?;
         let (moved, stayed) = self.leave_all(&processes, targets, say).await;
         // One whose output was kept by a node that is forgotten meanwhile keeps it where it is.
-        let logs_stayed = self.leave_logs(targets, say).await?;
-        let empty = stayed == 0 && logs_stayed == 0 && !self.seat.is_here();
+        logs.extend(self.leave_logs(targets, say).await?);
+        let empty = stayed == 0 && !self.any_log_left(logs).await? && !self.seat.is_here();
         Ok(Some(DrainEvent::Drained { empty, moved, stayed }))
     }
 
@@ -208,18 +208,18 @@ impl Node {
         }
     }
 
-    /// Hands on what processes wrote. Says how many logs are here still.
+    /// Hands on what processes wrote. Says whose logs did not leave in time.
     async fn leave_logs(
         self: &Arc<Self>,
         targets: &[Member],
         say: &mpsc::Sender<DrainEvent>,
-    ) -> Result<usize, Error> {
+    ) -> Result<Vec<Pid>, Error> {
         let stayed = self.hand_logs(targets, say).await?;
         for (pid, error) in &stayed {
             let event = DrainEvent::OutputStayed { pid: *pid, error: error.clone() };
             let _ = say.send(event).await;
         }
-        Ok(stayed.len())
+        Ok(stayed.into_iter().map(|(pid, _)| pid).collect())
     }
 
     async fn leave_mailboxes(

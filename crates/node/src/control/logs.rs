@@ -198,6 +198,16 @@ impl Node {
         Ok(pids)
     }
 
+    /// Whether anybody still needs this node for one of these logs.
+    pub(super) async fn any_log_left(&self, mut pids: Vec<Pid>) -> Result<bool, Error> {
+        let book = self.logbook.clone();
+        let needed = self.events.look(move |driver| {
+            pids.retain(|pid| driver.log_left.contains_key(pid) || book.has(*pid));
+            !pids.is_empty()
+        });
+        needed.await.ok_or_else(ending)
+    }
+
     /// All of them, or none if it is the target that cannot.
     async fn hand_batch(
         self: &Arc<Self>,
