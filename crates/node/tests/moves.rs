@@ -2,8 +2,8 @@
 
 mod common;
 
-use api::{DrainEvent, DrainRequest, KillReply, KillRequest, Outcome};
-use common::{Events, cluster, counted, counter, echo};
+use api::{KillReply, KillRequest, Outcome};
+use common::{cluster, counted, counter, echo};
 use hyper::Method;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

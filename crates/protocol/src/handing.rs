@@ -113,7 +113,7 @@ impl Machine {
             match (location.standing, location.place.owner) {
                 // The new home asks, too, and hears the same.
                 (Standing::Lost, _) | (_, Owner::Killed | Owner::File | Owner::Nobody) => {
-                    self.log_left(*pid)
+                    self.log_left(*pid);
                 }
                 (_, Owner::Node(peer)) => {
                     self.send(peer, wire::Message::Home { pid: *pid, home: to });
