@@ -3,7 +3,7 @@
 mod common;
 
 use api::{KillReply, KillRequest, Outcome};
-use common::{cluster, counted, counter, echo};
+use common::{cluster, counted, counter, counter_with, echo};
 use hyper::Method;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,4 +67,27 @@ async fn input_follows_a_process() {
     assert!(sent.status().is_success());
     assert_eq!(outcome, Outcome::Exited { code: 0 });
     assert!(running.output == text, "{} of {} bytes", running.output.len(), text.len());
+}
+
+/// Its image is on its way to someone who does not take it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_is_killed_while_it_is_copied_ends() {
+    let members = cluster(&["heron"]).await;
+    let heron = members[0].client();
+    let ballast = "(start $fill)
+        (func $fill (local $at i32) (local $noise i32)
+          (drop (memory.grow (i32.const 256)))
+          (local.set $at (i32.const 65536))
+          (loop $next
+            (local.set $noise (i32.add (i32.mul (local.get $noise) (i32.const 1664525)) (i32.const 1013904223)))
+            (i32.store (local.get $at) (local.get $noise))
+            (local.set $at (i32.add (local.get $at) (i32.const 4)))
+            (br_if $next (i32.lt_u (local.get $at) (i32.const 16842752)))))";
+    let mut running = heron.run(&counter_with(u32::MAX, 100_000, ballast), |_| ()).await;
+    running.until(1).await;
+    let path = format!("/v1/processes/{}/freeze", running.pid);
+    let copied = heron.send(Method::POST, &path, br#"{"copy":true}"#.to_vec()).await;
+    heron.kill(running.pid).await;
+    assert_eq!(running.until_end().await, Outcome::Killed);
+    drop(copied);
 }

@@ -34,11 +34,13 @@ fn what_a_fenced_node_had_is_lost_when_its_lease_is_over() {
     let [heron, mut osprey] = fenced_two(&home);
     // So that the watcher is told where the other goes.
     let locate = ["--locate", "update"];
-    let program = [&guest("watch"), "||", &guest("pong")];
+    let program = [&guest("watch"), "||", &guest("hear"), "deaf"];
     let pid = home.run(&heron, &[&locate[..], &program[..]].concat());
     let group = pid.split('.').next().unwrap();
     let other = format!("{group}.1");
     fine(home.say(&heron, &["move", &other, "--to", "osprey"]));
+    // That this was received is said behind where it is, on the same way.
+    fine(home.say(&heron, &["send", &other, "are you there?"]));
     osprey.kill();
 
     let waiting = home.begin(&heron, &["logs", "--follow", &pid]);

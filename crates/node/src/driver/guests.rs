@@ -193,15 +193,16 @@ impl Guests {
         }
     }
 
-    /// Ends a process. One that is frozen is let go; the others say when they have ended.
+    /// Ends a process. One that is frozen to leave is let go; the others say when they have ended.
     pub(crate) fn kill(&mut self, pid: Pid) {
         self.frozen.retain(|(held, _), _| *held != pid);
         self.staged.retain(|(held, _), _| *held != pid);
         if let Some(guest) = self.running.get_mut(&pid) {
             guest.killed = true;
             guest.process.kill();
-            if let Some(copying) = &mut guest.copying {
-                copying.frozen = None;
+            // It stands still for its image alone: it goes on, to its end.
+            if let Some(Copying { frozen: Some(frozen), .. }) = guest.copying.take() {
+                frozen.resume();
             }
         }
     }
@@ -298,8 +299,8 @@ impl Driver {
     fn on_frozen(&mut self, pid: Pid, frozen: Frozen) {
         let Some(guest) = self.guests.running.get_mut(&pid) else { return };
         if guest.killed {
-            // Let go; it says that it has ended.
-            return;
+            // It had come to a halt before it heard of that; it goes on, to its end.
+            return frozen.resume();
         }
         if let Some(offer) = guest.freezing {
             if let Some(copying) = guest.copying.take() {
