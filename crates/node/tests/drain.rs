@@ -212,5 +212,4 @@ async fn a_log_on_its_way_is_seen_through_after_a_crash() {
         assert_eq!(read.until_end().await, Outcome::Exited { code: 7 });
         assert_eq!(read.text(), counted(last));
     }
-    let _ = heron;
 }
